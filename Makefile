@@ -1,0 +1,46 @@
+# One entry for every chore. Needs Python 3.11 or newer and a network to the package registries, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
+export YOLO_OFFLINE := true
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs lock clean
+
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/installed ## Set up, draw the demo plant, ingest it, and say what to type next
+	@$(BIN)/duckspect demo
+
+test: .venv/installed ## Set up and run the tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed ## Check style, types and SQL
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint sql dbt_project/models --processes 2
+
+bench: .venv/installed ## Run the benchmarks and print their tables
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+docs: .venv/installed ## Write docs/ from the command line, the readers and the schema
+	@$(BIN)/python -m udfs.cli.reference docs
+
+lock: .venv/installed ## Pin the newest versions that work together
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--no-header --no-annotate --output-file requirements.lock
+
+clean: ## Remove what demo, test and build made
+	@rm -rf .venv build dist warehouse.duckdb warehouse.duckdb.wal warehouse_files dbt_project/target dbt_project/logs \
+		logs .mypy_cache .pytest_cache .ruff_cache
+
+# Python files are compiled once here, so that no command pays for it.
+.venv/installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("duckspect needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
+	@echo "Setting up .venv (a few minutes the first time: torch is large) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --python $(BIN)/python --constraint requirements.lock --compile-bytecode --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,21 @@
+"""Errors whose text is a whole sentence with its remedy: a SQL user sees nothing else."""
+
+
+class DuckspectError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class WarehouseError(DuckspectError):
+    """The warehouse file is missing, locked, or of another version."""
+
+
+class LayoutError(DuckspectError):
+    """A folder, archive or manifest could not be understood."""
+
+
+class ImageError(DuckspectError):
+    """One image could not be used; the text is its reason in `raw.rejected_files`."""
+
+
+class IncompleteImageError(ImageError):
+    """The file ends too early: a broken copy, or one that is still being written."""

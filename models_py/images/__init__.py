@@ -1,0 +1,5 @@
+"""Image files as bytes: what they are, before any pixel is decoded."""
+
+from models_py.images.header import FORMATS, ImageFacts, Limits, probe
+
+__all__ = ["FORMATS", "ImageFacts", "Limits", "probe"]

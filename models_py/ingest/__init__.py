@@ -1,0 +1,8 @@
+"""Ingestion: from files in any known layout to the `raw` tables."""
+
+from models_py.ingest._archive import is_archive, unpacked
+from models_py.ingest._load import Options, Report, ingest, open_tree
+from models_py.ingest._rows import Added
+from models_py.ingest._watch import watch
+
+__all__ = ["Added", "Options", "Report", "ingest", "is_archive", "open_tree", "unpacked", "watch"]

@@ -1,0 +1,227 @@
+"""From one sample to its rows: read, hash, look at the header, read and check the labels. Runs in worker threads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from models_py.errors import ImageError, IncompleteImageError
+from models_py.images import ImageFacts, Limits, probe
+from models_py.ingest._ledger import Entry
+from models_py.ingest._masks import MaskStore
+from models_py.ingest._rows import Row, Rows
+from models_py.layouts import GOOD, Label, Layout, Reject, Sample, Stat
+
+_ROUNDING = 0.01
+"""Pixels by which a box may leave the image through rounding of fractions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What holds for all samples of one run."""
+
+    layout: Layout
+    known: Mapping[str, Entry]
+    masks: MaskStore
+    limits: Limits = field(default_factory=Limits)
+    source: str = ""
+    line_id: str | None = None
+    station_id: str | None = None
+    product_type: str | None = None
+    classes: frozenset[str] = frozenset()
+    patience: float = 0.0
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that can be used."""
+
+    uri: str
+    image_id: str
+    facts: ImageFacts
+
+
+def examine(samples: Sequence[Sample], context: Context) -> Rows:
+    """Turn samples into rows; whatever is wrong with one becomes a reject and leaves its neighbours alone."""
+    rows = Rows(samples=len(samples))
+    for sample in samples:
+        _examine_one(sample, context, rows)
+    return rows
+
+
+def _examine_one(sample: Sample, context: Context, rows: Rows) -> None:
+    image = _read_image(sample.image, context, rows)
+    if image is not None:
+        if sample.inspected:
+            inspection_id = hashlib.sha256(f"{image.uri}\0{image.image_id}".encode()).hexdigest()
+            rows.inspections[inspection_id] = _inspection(inspection_id, image, sample, context)
+        role = "image" if sample.inspected else "template"
+        _add_labels(image, role, sample.image, _checked_labels(sample, image, context, rows), context, rows)
+    if sample.template is not None:
+        template = _read_image(sample.template, context, rows)
+        if template is not None:
+            _add_labels(template, "template", sample.template, [_GOOD_ROW], context, rows)
+        if image is not None and template is not None:
+            rows.templates[image.image_id, template.image_id] = (image.image_id, template.image_id, template.uri)
+
+
+_GOOD_ROW: Row = ("class", GOOD, *[None] * 9)
+"""The label of a template, in the form of `_check`."""
+
+
+def _read_image(path: str, context: Context, rows: Rows) -> Image | None:
+    """Read and probe an image, or recall it if it is unchanged; a bad one is rejected and remembered as such."""
+    tree = context.layout.tree
+    uri = tree.uri(path)
+    stat = tree.stat(path)
+    if stat is None:
+        rows.reject(uri, "missing: there is no such file")
+        return None
+    entry = context.known.get(uri)
+    if entry and entry.sha256 and entry.facts and entry.is_current(stat) and not context.again:
+        return Image(uri, entry.sha256, entry.facts)
+    try:
+        uri.encode()
+        return _open_image(path, uri, stat, context, rows)
+    except UnicodeEncodeError:
+        rows.reject(uri, "the file's name is not valid UTF-8; rename it")
+        return None
+    except IncompleteImageError as error:
+        if _may_still_grow(stat, context.patience):
+            return None
+        reason = str(error)
+    except ImageError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"unreadable: {error.strerror or error}"
+    rows.reject(uri, reason)
+    rows.files[uri] = (uri, stat.size, stat.version, "rejected", None, context.layout.name, None)
+    return None
+
+
+def _open_image(path: str, uri: str, stat: Stat, context: Context, rows: Rows) -> Image:
+    if stat.size > context.limits.size_bytes:
+        raise ImageError(f"oversized: {stat.size:,} bytes, more than the limit of {context.limits.size_bytes:,}")
+    data = context.layout.tree.read(path)
+    rows.bytes_read += len(data)
+    facts = probe(data, context.limits)
+    image_id = hashlib.sha256(data).hexdigest()
+    source = context.source or context.layout.name
+    rows.images.setdefault(
+        image_id, (image_id, uri, source, facts.format, facts.width, facts.height, facts.channels, len(data))
+    )
+    return Image(uri, image_id, facts)
+
+
+def _may_still_grow(stat: Stat, patience: float) -> bool:
+    return stat.modified_ns is not None and time.time() - stat.modified_ns / 1e9 < patience
+
+
+def _inspection(inspection_id: str, image: Image, sample: Sample, context: Context) -> Row:
+    stat = context.layout.tree.stat(sample.image)
+    captured = int(sample.captured_at.timestamp() * 1e6) if sample.captured_at else None
+    if captured is None and stat is not None and stat.modified_ns is not None:
+        captured = stat.modified_ns // 1000
+    return (
+        inspection_id,
+        sample.unit_id or sample.image.rsplit(".", 1)[0],
+        image.image_id,
+        image.uri,
+        sample.line_id or context.line_id,
+        sample.station_id or context.station_id,
+        sample.product_type or context.product_type,
+        captured,
+        json.dumps(sample.attributes, default=str, sort_keys=True) if sample.attributes else None,
+    )
+
+
+def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) -> list[Row]:
+    """Read a sample's labels; each as the columns of raw.annotations from kind to annotated_at, and the mask's hash."""
+    tree = context.layout.tree
+    found: list[Row] = []
+    for label in context.layout.labels(sample):
+        where = sample.sources[0] if sample.sources else sample.image
+        if isinstance(label, Reject):
+            rows.reject(tree.uri(label.path), label.reason)
+            continue
+        try:
+            found.append(_check(label, image, context))
+        except ImageError as error:
+            rows.reject(tree.uri(label.mask or where), f"{label.label} for {sample.image}: {error}")
+    return found
+
+
+def _check(label: Label, image: Image, context: Context) -> Row:
+    if context.classes and label.label not in context.classes:
+        raise ImageError(f"unknown class {label.label!r}; the classes are {', '.join(sorted(context.classes))}")
+    box = _box_in_pixels(label, image.facts) if label.box else (None, None, None, None)
+    mask_uri, mask_id = _mask(label, image.facts, context) if label.kind == "mask" else (None, None)
+    annotated = int(label.annotated_at.timestamp() * 1e6) if label.annotated_at else None
+    return (label.kind, label.label, *box, mask_uri, label.split, label.annotator, annotated, mask_id)
+
+
+def _box_in_pixels(label: Label, facts: ImageFacts) -> tuple[float, float, float, float]:
+    assert label.box is not None  # noqa: S101 - callers checked
+    width, height = facts.width, facts.height
+    x1, y1, x2, y2 = label.box
+    if label.frame is None and 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
+        return label.box
+    frame_width, frame_height = label.frame or (width, height)
+    scale_x, scale_y = width / frame_width, height / frame_height
+    x1, y1, x2, y2 = x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        raise ImageError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is not finite")
+    if x1 >= x2 or y1 >= y2:
+        raise ImageError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or inverted; x1 < x2 and y1 < y2 must hold")
+    if min(x1, y1) < -_ROUNDING or x2 > width + _ROUNDING or y2 > height + _ROUNDING:
+        raise ImageError(
+            f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is out of bounds of the image, {width} x {height} pixels"
+        )
+    return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+
+
+def _mask(label: Label, facts: ImageFacts, context: Context) -> tuple[str, str]:
+    tree = context.layout.tree
+    if label.mask_png is not None:
+        data, uri = label.mask_png, context.masks.keep(label.mask_png)
+    else:
+        assert label.mask is not None  # noqa: S101 - a mask label has one or the other
+        uri = tree.uri(label.mask)
+        if tree.stat(label.mask) is None:
+            raise ImageError(f"its mask {uri} is missing")
+        data = tree.read(label.mask)
+    mask = probe(data, context.limits)
+    if (mask.width, mask.height) != (facts.width, facts.height):
+        raise ImageError(
+            f"its mask is {mask.width} x {mask.height} pixels, but the image is {facts.width} x {facts.height}"
+        )
+    return uri, hashlib.sha256(data).hexdigest()
+
+
+def _add_labels(image: Image, role: str, path: str, labels: list[Row], context: Context, rows: Rows) -> None:
+    """Append a label set, unless it is the one already valid, and remember the file as read."""
+    stat = context.layout.tree.stat(path)
+    label_set = None
+    if labels:
+        label_set = hashlib.sha256(repr((image.uri, image.image_id, labels)).encode()).hexdigest()[:32]
+        entry = context.known.get(image.uri)
+        if entry is None or entry.label_set_id != label_set:
+            now = time.time_ns() // 1000
+            for number, (*label, annotated_at, _) in enumerate(labels):
+                key = f"{label_set}-{number}"
+                rows.annotations[key] = (key, image.image_id, image.uri, *label, annotated_at or now, label_set)
+    if stat is not None:
+        rows.files[image.uri] = (
+            image.uri,
+            stat.size,
+            stat.version,
+            role,
+            image.image_id,
+            context.layout.name,
+            label_set,
+        )

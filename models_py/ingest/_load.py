@@ -1,0 +1,251 @@
+"""One pass over a folder, archive, manifest or URL: find what is new, examine it in parallel, write it in batches."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_py.errors import LayoutError
+from models_py.images import Limits
+from models_py.ingest._archive import is_archive, unpacked
+from models_py.ingest._examine import Context, examine
+from models_py.ingest._ledger import Entry, remembered
+from models_py.ingest._masks import MaskStore
+from models_py.ingest._rows import Added, Rows
+from models_py.layouts import (
+    Layout,
+    LocalStore,
+    Reject,
+    RemoteStore,
+    Sample,
+    Tree,
+    layout_named,
+    recognise,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+
+_CHUNK = 64
+_BATCH = 4096
+_SMALL_FILE = 200_000
+"""Bytes up to which one thread reads and hashes faster than several that wait for the interpreter's lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a pass reads its images and what it says of them where the layout does not."""
+
+    layout: str | None = None
+    line_id: str | None = None
+    station_id: str | None = None
+    product_type: str | None = None
+    source: str | None = None
+    classes: tuple[str, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    workers: int | None = None
+    again: bool = False
+    patience: float = 0.0
+    """Seconds for which an incomplete file may still be growing, and is left for the next pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one pass found and did."""
+
+    root: str
+    layout: str
+    evidence: str
+    samples: int
+    unchanged: int
+    other_files: int
+    added: Added
+    bytes_read: int
+    seconds: float
+
+
+Progress = Callable[[int, int, int], None]
+"""Called with samples done, samples in all, and bytes read so far."""
+
+Announce = Callable[[type[Layout], str], None]
+"""Called once the layout is known, with the evidence."""
+
+
+def _no_progress(done: int, total: int, size: int) -> None:
+    """Be silent."""
+
+
+def _no_announcement(layout: type[Layout], evidence: str) -> None:
+    """Be silent."""
+
+
+def open_tree(path: str, files: Path) -> Tree:
+    """List a folder, an archive (unpacked below `files`), a single file or a URL."""
+    if "://" in path and not path.startswith("file://"):
+        return Tree(RemoteStore(path))
+    local = Path(path.removeprefix("file://")).expanduser()
+    if not local.exists():
+        raise LayoutError(f"There is nothing at {str(local)!r}. Name a folder, an archive, a manifest or a URL.")
+    if local.is_dir():
+        return Tree(LocalStore(str(local)))
+    if is_archive(local.name):
+        return Tree(LocalStore(str(unpacked(local, files / "unpacked"))))
+    return Tree(LocalStore(str(local.parent), only=local.name))
+
+
+def ingest(
+    con: duckdb.DuckDBPyConnection,
+    tree: Tree,
+    files: Path,
+    options: Options | None = None,
+    *,
+    announce: Announce = _no_announcement,
+    progress: Progress = _no_progress,
+) -> Report:
+    """Load what is new or changed below a tree; run again after a kill, it ends as one clean run would."""
+    from models_py.ingest._write import write
+
+    started = time.perf_counter()
+    options = options or Options()
+    kind, evidence = _choose(tree, options.layout)
+    announce(kind, evidence)
+    known = remembered(con, map(tree.uri, filter(_is_text, tree.files)))
+    if kind.is_closed and not options.again and _all_current(tree, known, kind.name):
+        count = sum(entry.role in {"image", "rejected"} for entry in known.values())
+        return Report(tree.root, kind.name, evidence, count, count, 0, Added(), 0, time.perf_counter() - started)
+    layout = kind(tree, options.columns)
+    found = list(layout.samples())
+    samples = [item for item in found if isinstance(item, Sample)]
+    if not kind.is_closed:
+        known = remembered(con, {tree.uri(path) for sample in samples for path in _files_of(sample)} | set(known))
+    todo = [sample for sample in samples if options.again or not _is_unchanged(sample, tree, known, kind.name)]
+    context = _context(layout, known, MaskStore(files / "masks"), options)
+    added, size = Added(), 0
+    for done, rows in _examined(todo, context, options):
+        added += write(con, rows)
+        size += rows.bytes_read
+        progress(done, len(todo), size)
+    rest = _left_over(tree, found, known, kind.name)
+    added += write(con, rest)
+    others = sum(row[3] == "other" for row in rest.files.values())
+    seconds = time.perf_counter() - started
+    return Report(tree.root, kind.name, evidence, len(samples), len(samples) - len(todo), others, added, size, seconds)
+
+
+def _choose(tree: Tree, name: str | None) -> tuple[type[Layout], str]:
+    if name is None:
+        return recognise(tree)
+    layout = layout_named(name)
+    return layout, layout.recognise(tree) or "as asked by --layout"
+
+
+def _context(layout: Layout, known: dict[str, Entry], masks: MaskStore, options: Options) -> Context:
+    return Context(
+        layout=layout,
+        known=known,
+        masks=masks,
+        limits=options.limits,
+        source=options.source or layout.name,
+        line_id=options.line_id,
+        station_id=options.station_id,
+        product_type=options.product_type,
+        classes=frozenset(options.classes),
+        patience=options.patience,
+        again=options.again,
+    )
+
+
+def _is_text(path: str) -> bool:
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def _files_of(sample: Sample) -> Iterator[str]:
+    yield sample.image
+    if sample.template is not None:
+        yield sample.template
+    yield from sample.sources
+
+
+def _all_current(tree: Tree, known: dict[str, Entry], layout: str) -> bool:
+    return all(_is_current(path, tree, known, layout) for path in tree.files)
+
+
+def _is_current(path: str, tree: Tree, known: dict[str, Entry], layout: str) -> bool:
+    entry, stat = known.get(tree.uri(path)), tree.stat(path)
+    return entry is not None and stat is not None and entry.layout == layout and entry.is_current(stat)
+
+
+def _is_unchanged(sample: Sample, tree: Tree, known: dict[str, Entry], layout: str) -> bool:
+    return all(_is_current(path, tree, known, layout) for path in _files_of(sample))
+
+
+def _workers(tree: Tree, todo: Sequence[Sample], asked: int | None) -> int:
+    if asked is not None:
+        return max(1, asked)
+    if "://" in tree.root:
+        return 16  # waiting for a network, not for a processor
+    stats = [stat for sample in todo[:: max(1, len(todo) // 200)] if (stat := tree.stat(sample.image))]
+    mean = sum(stat.size for stat in stats) / max(1, len(stats))
+    return 1 if mean < _SMALL_FILE else max(2, os.cpu_count() or 2)
+
+
+def _examined(todo: Sequence[Sample], context: Context, options: Options) -> Iterator[tuple[int, Rows]]:
+    """Examine samples in workers; yield batches in order, with the number of samples covered so far.
+
+    Order matters: the first of two equal files names the image, in every run. Few chunks wait to be written.
+    """
+    done, batch = 0, Rows()
+    workers = _workers(context.layout.tree, todo, options.workers)
+    chunks = (todo[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK))
+    with ThreadPoolExecutor(workers, "ingest") as executor:
+        waiting: deque[Future[Rows]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(executor.submit(examine, chunk, context))
+                if len(waiting) >= 4 * workers + _BATCH // _CHUNK:
+                    batch.add(waiting.popleft().result())
+                if batch.samples >= _BATCH:
+                    done += batch.samples
+                    yield done, batch
+                    batch = Rows()
+            while waiting:
+                batch.add(waiting.popleft().result())
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+    if batch.samples:
+        yield done + batch.samples, batch
+
+
+def _left_over(tree: Tree, found: Sequence[Sample | Reject], known: dict[str, Entry], layout: str) -> Rows:
+    """Rows for what is not a sample: label files, rejects of the layout, files that are no part of it.
+
+    They are written last: only then is every sample that depends on a label file up to date with it.
+    """
+    rows = Rows()
+    mine: set[str] = set()
+    sources: set[str] = set()
+    for item in found:
+        if isinstance(item, Reject):
+            rows.reject(tree.uri(item.path), item.reason)
+            sources.add(item.path)
+        else:
+            mine.update((item.image, item.template or item.image))
+            sources.update(item.sources)
+    _remember(rows, tree, known, sources - mine, "label", layout)
+    _remember(rows, tree, known, tree.files.keys() - mine - sources, "other", layout)
+    return rows
+
+
+def _remember(rows: Rows, tree: Tree, known: dict[str, Entry], paths: Iterable[str], role: str, layout: str) -> None:
+    for path in paths:
+        stat = tree.stat(path)
+        if stat is not None and _is_text(path) and not _is_current(path, tree, known, layout):
+            uri = tree.uri(path)
+            rows.files[uri] = (uri, stat.size, stat.version, role, None, layout, None)

@@ -1,0 +1,25 @@
+"""Readers of the layouts that inspection data comes in. The order of the imports is the order of auto-detection."""
+
+from models_py.layouts._registry import Layout, layout_named, layouts, recognise, register
+from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
+from models_py.layouts._tree import LocalStore, RemoteStore, Stat, Tree
+
+from models_py.layouts import deeppcb  # isort: skip
+
+__all__ = [
+    "GOOD",
+    "Label",
+    "Layout",
+    "LocalStore",
+    "Reject",
+    "RemoteStore",
+    "Sample",
+    "Stat",
+    "Tree",
+    "canonical",
+    "deeppcb",
+    "layout_named",
+    "layouts",
+    "recognise",
+    "register",
+]

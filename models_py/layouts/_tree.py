@@ -1,0 +1,254 @@
+"""A folder as readers see it: relative paths with their size and version, wherever the bytes are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple, Protocol
+
+from models_py.errors import LayoutError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".crdownload", ".filepart"})
+
+
+class Stat(NamedTuple):
+    """What a listing says of a file; `version` changes when the bytes may have changed."""
+
+    size: int
+    version: str
+    modified_ns: int | None
+
+
+class Store(Protocol):
+    """Where the bytes are: list once, read many, say how the warehouse should call a file."""
+
+    root: str
+
+    def stat(self, path: str) -> Stat: ...
+    def list(self) -> Iterator[tuple[str, Stat]]: ...
+    def read(self, path: str) -> bytes: ...
+    def uri(self, path: str) -> str: ...
+
+
+class LocalStore:
+    """Files below a local folder (or one file in it); hidden and unfinished files do not exist."""
+
+    def __init__(self, root: str, only: str | None = None) -> None:
+        self.root = os.path.abspath(root)
+        self._only = only
+
+    def list(self) -> Iterator[tuple[str, Stat]]:
+        if self._only is not None:
+            yield self._only, _local_stat(os.stat(os.path.join(self.root, self._only)))
+            return
+        yield from _walk(self.root, "", frozenset())
+
+    def stat(self, path: str) -> Stat:
+        return _local_stat(os.stat(self.uri(path)))
+
+    def read(self, path: str) -> bytes:
+        with open(self.uri(path), "rb", 0) as file:
+            return file.read()
+
+    def uri(self, path: str) -> str:
+        if path.startswith("/"):
+            return path
+        return f"{self.root}/{path}" if self.root != "/" else f"/{path}"
+
+
+def _local_stat(stat: os.stat_result) -> Stat:
+    return Stat(stat.st_size, str(stat.st_mtime_ns), stat.st_mtime_ns)
+
+
+def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Stat]]:
+    real = os.path.realpath(folder)
+    if real in above:  # a symbolic link that leads back up
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise LayoutError(
+            f"{folder!r} cannot be listed: {error.strerror}. Check the path and its permissions."
+        ) from error
+    for entry in entries:
+        if is_ignored(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real})
+        else:
+            try:
+                yield prefix + entry.name, _local_stat(entry.stat())
+            except OSError:  # deleted since it was listed, or a dangling link: the reader will say so
+                yield prefix + entry.name, Stat(-1, "missing", None)
+
+
+def is_ignored(name: str) -> bool:
+    """Hidden files, macOS resource forks and downloads that are still running."""
+    return name.startswith(".") or name == "__MACOSX" or os.path.splitext(name)[1].lower() in UNFINISHED_SUFFIXES
+
+
+class RemoteStore:
+    """Anything fsspec knows: `s3://`, `gs://`, `http://`, `memory://`."""
+
+    def __init__(self, url: str) -> None:
+        self.root = url.rstrip("/")
+        self._fs, self._base = _filesystem(self.root)
+        self._at: dict[str, str] = {}
+
+    def list(self) -> Iterator[tuple[str, Stat]]:
+        found: dict[str, dict[str, Any]] = self._fs.find(self._base, detail=True)
+        for name in sorted(found):
+            path = name[len(self._base) :].lstrip("/") or PurePosixPath(name).name
+            if any(is_ignored(part) for part in path.split("/")):
+                continue
+            info = found[name]
+            if info.get("size") is None:  # an index page lists names only
+                info = self._fs.info(name)
+            self._at[path] = name
+            yield path, _remote_stat(info)
+
+    def stat(self, path: str) -> Stat:
+        return _remote_stat(self._fs.info(self._at.get(path, f"{self._base}/{path}")))
+
+    def read(self, path: str) -> bytes:
+        data: bytes = self._fs.cat_file(self._at.get(path, f"{self._base}/{path}"))
+        return data
+
+    def uri(self, path: str) -> str:
+        return str(self._fs.unstrip_protocol(self._at.get(path, f"{self._base}/{path}")))
+
+
+class _Outside:
+    """Files a manifest names by full URL."""
+
+    def __init__(self, scheme: str) -> None:
+        self.root = f"{scheme}://"
+        self._fs, _ = _filesystem(self.root)
+
+    def list(self) -> Iterator[tuple[str, Stat]]:
+        return iter(())
+
+    def stat(self, path: str) -> Stat:
+        return _remote_stat(self._fs.info(path))
+
+    def read(self, path: str) -> bytes:
+        data: bytes = self._fs.cat_file(path)
+        return data
+
+    def uri(self, path: str) -> str:
+        return path
+
+
+@cache
+def _outside(scheme: str) -> Store:
+    return _Outside(scheme)
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    scheme = url.split("://", 1)[0]
+    try:
+        fs, base = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        known = ", ".join(sorted(fsspec.available_protocols()))
+        raise LayoutError(f"{scheme}:// cannot be read: {error}. Schemes known here: {known}.") from error
+    return fs, str(base).rstrip("/")
+
+
+_VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "Last-Modified",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "updated",
+    "created",
+)
+
+
+def _remote_stat(info: dict[str, Any]) -> Stat:
+    version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "unknown")
+    modified = next(
+        (info[key] for key in ("LastModified", "mtime", "created") if hasattr(info.get(key), "timestamp")), None
+    )
+    return Stat(int(info.get("size") or 0), version, int(modified.timestamp() * 1e9) if modified else None)
+
+
+class Tree:
+    """The listing of one store, taken once, with the lookups that readers share.
+
+    Paths are relative to the root; a manifest may also name absolute paths and URLs, which are found all the same.
+    """
+
+    def __init__(self, store: Store, files: dict[str, Stat] | None = None) -> None:
+        self.store = store
+        self.root = store.root
+        self.files = dict(store.list()) if files is None else files
+
+    def stat(self, path: str) -> Stat | None:
+        """Size and version of a file, None if there is no such file."""
+        if (known := self.files.get(path)) is not None:
+            return known if known.size >= 0 else None
+        try:
+            return self._store_of(path).stat(path)
+        except (OSError, ValueError):
+            return None
+
+    def read(self, path: str) -> bytes:
+        return self._store_of(path).read(path)
+
+    def uri(self, path: str) -> str:
+        """The name under which the warehouse knows a file: an absolute path or a URL."""
+        return self._store_of(path).uri(path)
+
+    def _store_of(self, path: str) -> Store:
+        if "://" in path:
+            return _outside(path.split("://", 1)[0])
+        return self.store
+
+    def text(self, path: str) -> str:
+        """Decode a label file as UTF-8, with or without a byte order mark."""
+        return self.read(path).decode("utf-8-sig")
+
+    @cached_property
+    def images(self) -> list[str]:
+        """Paths with an image's suffix, sorted."""
+        return [path for path in self.files if suffix(path) in IMAGE_SUFFIXES]
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self.images:
+            found.setdefault(stem(path), []).append(path)
+        return found
+
+    def images_named(self, name: str) -> list[str]:
+        """Images whose file name without suffix is `name`, in any folder."""
+        return self._by_stem.get(name, [])
+
+    def having(self, *endings: str) -> list[str]:
+        """Paths that end in one of `endings`, case-insensitively."""
+        return [path for path in self.files if path.lower().endswith(endings)]
+
+
+def suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def stem(path: str) -> str:
+    return os.path.splitext(path.rsplit("/", 1)[-1])[0]
+
+
+def folder(path: str) -> str:
+    """The folder part of a path, '' at the root."""
+    return path.rsplit("/", 1)[0] if "/" in path else ""
+
+
+def parts(path: str) -> tuple[str, ...]:
+    return tuple(path.split("/"))

@@ -1,0 +1,180 @@
+"""The warehouse file: where it is, how it is opened, and how its schema comes to be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_py import __version__
+from models_py.errors import WarehouseError
+
+if TYPE_CHECKING:
+    import duckdb
+
+ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
+DEFAULT_PATH = "warehouse.duckdb"
+
+_MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")
+_LEDGER = """
+create table if not exists schema_migrations (
+    version integer primary key,
+    name varchar not null,
+    sha256 varchar not null,
+    applied_at timestamptz not null,
+    applied_by varchar not null
+);
+comment on table schema_migrations is 'One row per schema file applied to this warehouse';
+comment on column schema_migrations.version is 'Number of the file in sql/schema';
+comment on column schema_migrations.name is 'Name of the file';
+comment on column schema_migrations.sha256 is 'Hash of its text when it was applied';
+comment on column schema_migrations.applied_at is 'When';
+comment on column schema_migrations.applied_by is 'Version of duckspect that applied it';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered schema file."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def warehouse_path(path: str | Path | None = None) -> Path:
+    """Resolve the warehouse file: the argument, else `DUCKSPECT_WAREHOUSE`, else `warehouse.duckdb` here."""
+    return Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_PATH).expanduser().absolute()
+
+
+def files_folder(path: str | Path | None = None) -> Path:
+    """The folder beside `warehouse.duckdb` for what is unpacked or drawn: `warehouse_files`."""
+    warehouse = warehouse_path(path)
+    return warehouse.with_name(f"{warehouse.stem}_files")
+
+
+def sql_folder() -> Path:
+    """Where the SQL is: inside an installed package, else at the top of the repository."""
+    packaged = Path(__file__).with_name("sql")
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "sql"
+
+
+def migrations(folder: Path | None = None) -> list[Migration]:
+    """Read the schema files in order."""
+    files = sorted((folder or sql_folder() / "schema").glob("*.sql"))
+    found = [Migration(int(m[1]), file.name, file.read_text()) for file in files if (m := _MIGRATION.match(file.name))]
+    if [migration.version for migration in found] != list(range(1, len(found) + 1)):
+        raise WarehouseError(f"{folder or sql_folder()}: schema files must be numbered 0001, 0002, ... without a gap.")
+    return found
+
+
+def open_warehouse(path: str | Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the warehouse, bringing its schema up to date first; a newer one is refused and left as it is."""
+    file = warehouse_path(path)
+    if read_only and not file.exists():
+        raise WarehouseError(f"There is no warehouse at {file}. Make one with `duckspect init` or `duckspect demo`.")
+    if not file.parent.is_dir():
+        raise WarehouseError(
+            f"There is no folder {file.parent} for the warehouse {file.name}. Make it, or choose another."
+        )
+    con = _connect(file, read_only=read_only)
+    try:
+        con.execute("set TimeZone = 'UTC'")
+        migrate(con, read_only=read_only, where=str(file))
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    try:
+        return duckdb.connect(file, read_only=read_only)
+    except duckdb.Error as error:
+        text = str(error)
+        if "Could not set lock" in text or "Conflicting lock" in text:
+            holder = f" (process {pid[1]})" if (pid := re.search(r"PID (\d+)", text)) else ""
+            raise WarehouseError(
+                f"{file} is in use by another process{holder}, and DuckDB allows one writer at a time. "
+                f"Wait for it, or stop it, and try again."
+            ) from error
+        raise WarehouseError(f"{file} cannot be opened as a DuckDB file: {text.splitlines()[0]}") from error
+
+
+def migrate(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    read_only: bool = False,
+    where: str = "this warehouse",
+    folder: Path | None = None,
+) -> list[Migration]:
+    """Apply the schema files that this warehouse does not have yet, all or none; return those applied."""
+    known = migrations(folder)
+    done = applied_version(con)
+    if done > len(known):
+        raise WarehouseError(
+            f"{where} was written by a newer duckspect (schema {done}; this version {__version__} knows {len(known)}). "
+            f"It was left as it is. Upgrade duckspect to open it."
+        )
+    missing = known[done:]
+    if missing and read_only:
+        raise WarehouseError(
+            f"{where} has schema {done}, but this duckspect {__version__} needs {len(known)}, "
+            f"and it was opened read-only. Run `duckspect init` once to bring it up to date."
+        )
+    if missing:
+        with transaction(con):
+            con.execute(_LEDGER)
+            for migration in missing:
+                _apply(con, migration)
+    return missing
+
+
+def _apply(con: duckdb.DuckDBPyConnection, migration: Migration) -> None:
+    import duckdb
+
+    try:
+        con.execute(migration.sql)
+    except duckdb.Error as error:
+        raise WarehouseError(
+            f"Schema file {migration.name} could not be applied, nothing was changed: {error}"
+        ) from error
+    con.execute(
+        "insert into schema_migrations (version, name, sha256, applied_at, applied_by) values (?, ?, ?, now(), ?)",
+        [migration.version, migration.name, migration.sha256, __version__],
+    )
+
+
+def applied_version(con: duckdb.DuckDBPyConnection) -> int:
+    """The newest schema file applied to a database, 0 for a fresh one."""
+    table = con.execute(
+        "select 1 from duckdb_tables() where database_name = current_database() "
+        "and schema_name = 'main' and table_name = 'schema_migrations'"
+    ).fetchone()
+    if table is None:
+        return 0
+    row = con.execute("select coalesce(max(version), 0) from schema_migrations").fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what happens inside, or nothing of it."""
+    con.execute("begin")
+    try:
+        yield
+    except BaseException:
+        con.execute("rollback")
+        raise
+    con.execute("commit")

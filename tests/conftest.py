@@ -1,0 +1,70 @@
+"""What several tests need: drawn pictures, a DeepPCB tree, an open warehouse, the command line as a process."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from udfs import connect
+
+
+def picture(seed: int, size: tuple[int, int] = (64, 48), format: str = "jpeg") -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0]), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, format)
+    return buffer.getvalue()
+
+
+def write_board(root: Path, board: str, seed: int, boxes: str, template: int | None = None) -> Path:
+    """Lay out one board as DeepPCB does; its group is the first five digits."""
+    group = root / f"PCBData/group{board[:5]}"
+    images, labels = group / board[:5], group / f"{board[:5]}_not"
+    images.mkdir(parents=True, exist_ok=True)
+    labels.mkdir(exist_ok=True)
+    test = images / f"{board}_test.jpg"
+    test.write_bytes(picture(seed))
+    if template is not None:
+        (images / f"{board}_temp.jpg").write_bytes(picture(template))
+    (labels / f"{board}.txt").write_text(boxes)
+    return test
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """Three boards: one pair with two boxes, one alone, one clean."""
+    root = tmp_path / "boards"
+    write_board(root, "00041000", 1, "5 5 20 20 1\n30 10 40 30 6\n", template=11)
+    write_board(root, "00041001", 2, "1 2 3 4 2\n")
+    write_board(root, "00041002", 3, "")
+    (root / "PCBData/trainval.txt").write_text("group00041/00041/00041000.jpg group00041/00041_not/00041000.txt\n")
+    (root / "PCBData/test.txt").write_text("group00041/00041/00041001.jpg group00041/00041_not/00041001.txt\n")
+    return root
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    return tmp_path / "w.duckdb"
+
+
+@pytest.fixture
+def con(warehouse):
+    with connect(warehouse) as con:
+        yield con
+
+
+def duckspect(*arguments: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "udfs.cli", *arguments],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=300,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )

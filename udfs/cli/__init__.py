@@ -1,0 +1,28 @@
+"""The `duckspect` command. Modules import what is heavy inside the functions, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+
+from udfs.cli._app import app
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in a sentence and exit status 1, never in a traceback."""
+    from models_py.errors import DuckspectError
+
+    try:
+        app()
+    except DuckspectError as error:
+        _fail(str(error))
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(message: str) -> None:
+    from udfs.cli._output import stderr
+
+    stderr().print("[bold red]Error:[/] ", end="")
+    stderr().print(message, markup=False)
+    sys.exit(1)

@@ -1,0 +1,5 @@
+"""`python -m udfs.cli` is `duckspect`."""
+
+from udfs.cli import main
+
+main()

@@ -1,0 +1,123 @@
+"""Commands that fill the warehouse and say what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Warehouse = Annotated[
+    Path | None,
+    typer.Option("--warehouse", "-w", help="Warehouse file.", envvar="DUCKSPECT_WAREHOUSE", show_envvar=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+def init(warehouse: Warehouse = None) -> None:
+    """Make the warehouse, or bring its schema up to date.
+
+    Example: duckspect init --warehouse plant.duckdb
+    """
+    from models_py.warehouse import applied_version, warehouse_path
+    from udfs import connect
+    from udfs.cli._output import emit
+
+    file = warehouse_path(warehouse)
+    existed = file.exists()
+    with connect(file) as con:
+        state = "is up to date" if existed else "is ready"
+        emit(f"{file} {state}: schema {applied_version(con)}.")
+
+
+def info(warehouse: Warehouse = None, as_json: AsJson = False) -> None:
+    """Show tables, rows, size, models and the versions of the stack.
+
+    Example: duckspect info --json
+    """
+    from udfs import connect
+    from udfs.cli._info import facts, show
+    from udfs.cli._output import emit_json
+
+    with connect(warehouse, read_only=True) as con:
+        found = facts(con, warehouse)
+    emit_json(found) if as_json else show(found)
+
+
+def layouts(as_json: AsJson = False) -> None:
+    """List the layouts that ingest can read, in the order in which they are recognised.
+
+    Example: duckspect layouts
+    """
+    from models_py.layouts import layouts as registered
+    from udfs.cli._output import emit, emit_json
+
+    rows = [(kind.name, (kind.__doc__ or "").strip().splitlines()[0], kind.example) for kind in registered()]
+    if as_json:
+        emit_json([dict(zip(("name", "reads", "example"), row, strict=True)) for row in rows])
+        return
+    for name, reads, example in rows:
+        emit(f"{name}\n    {reads}\n    {example}")
+
+
+def ingest(
+    path: Annotated[str, typer.Argument(help="Folder, archive, image, CSV/Parquet manifest, or URL.")],
+    layout: Annotated[str | None, typer.Option(help="How to read it; recognised by itself if left out.")] = None,
+    line: Annotated[str | None, typer.Option(help="Production line, where the data do not say.")] = None,
+    station: Annotated[str | None, typer.Option(help="Inspection station, where the data do not say.")] = None,
+    product: Annotated[str | None, typer.Option(help="Product type, where the data do not say.")] = None,
+    source: Annotated[str | None, typer.Option(help="Name of the data set; the layout's if left out.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Comma-separated classes; labels of others are rejected.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Manifest column, as uri=image_path. Repeatable.")] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image accepted, width x height.")] = 250_000_000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Readers at once; fitted to the files if left out.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Open unchanged files too; still nothing is stored twice.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep loading what arrives, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")] = 2.0,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load images, labels and rejects from a folder in any known layout; only what is new or changed.
+
+    Example: duckspect ingest ./PCBData --line AUSTIN_L1
+    """
+    from models_py.images import Limits
+    from models_py.ingest import Options
+    from udfs.cli._ingest import columns_of, load_forever, load_once
+
+    options = Options(
+        layout=layout,
+        line_id=line,
+        station_id=station,
+        product_type=product,
+        source=source,
+        classes=tuple(filter(None, map(str.strip, (classes or "").split(",")))),
+        columns=columns_of(column or []),
+        limits=Limits(pixels=max_pixels),
+        workers=workers,
+        again=again,
+    )
+    if watch:
+        load_forever(path, warehouse, options, every, as_json=as_json)
+    else:
+        load_once(path, warehouse, options, as_json=as_json)
+
+
+def demo(
+    units: Annotated[int, typer.Option(min=50, max=100_000, help="Inspected units to draw.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another plant; the same seed, the same bytes.")] = 7,
+    folder: Annotated[Path | None, typer.Option(help="Where the images go; beside the warehouse if left out.")] = None,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a plant with boards, steel, light guide plates and tiles, and ingest 30 days of its inspections.
+
+    Example: duckspect demo --units 1000 --seed 7
+    """
+    from udfs.cli._demo import build_demo
+
+    build_demo(units, seed, folder, warehouse, as_json=as_json)

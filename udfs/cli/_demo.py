@@ -1,0 +1,54 @@
+"""`duckspect demo`: draw the plant, ingest it, and show where to go from there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from models_py.plant import build
+
+from models_py.ingest import Options
+from models_py.warehouse import files_folder, warehouse_path
+from udfs import connect
+from udfs.cli._ingest import load, show
+from udfs.cli._output import emit, emit_table, note, progress_bar
+
+_SUMMARY = """
+select
+    line_id as line, product_type as product, count(*) as inspections,
+    count(*) filter (where has_defect) as defective, count(*) filter (where has_defect is null) as unlabelled
+from raw.inspections
+left join (
+    select uri, bool_or(label <> 'good') as has_defect from raw.current_annotations group by uri
+) using (uri)
+group by all order by all
+"""
+
+_NEXT = """Type next:
+  duckspect info
+  duckspect sql "select label, count(*) from raw.current_annotations group by 1 order by 2 desc"
+  duckspect sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
+  duckspect ingest YOUR_FOLDER --line YOUR_LINE
+  duckspect shell"""
+
+
+def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | None, *, as_json: bool) -> None:
+    """Draw what is missing of the plant, ingest what is new of it, print what the warehouse holds."""
+    started = time.perf_counter()
+    target = (folder or files_folder(warehouse) / "plant").absolute()
+    connect(warehouse).close()  # a warehouse that cannot be used is said before minutes of drawing
+    with progress_bar("units") as bar:
+        task = bar.add_task("Drawing", total=units)
+        plant = build(
+            target, units=units, seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    note(f"The plant is in {plant.folder}: {plant.units:,} units, {plant.images:,} images ({plant.drawn:,} drawn now).")
+    report = load(str(plant.folder), warehouse, Options(source="demo"))
+    show(report, warehouse, as_json=as_json)
+    if as_json:
+        return
+    with connect(warehouse, read_only=True) as con:
+        rows = con.execute(_SUMMARY).fetchall()
+    emit(f"\n{warehouse_path(warehouse)} holds")
+    emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
+    emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT}")

@@ -1,0 +1,94 @@
+"""What `duckspect ingest` shows while it works and when it is done."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+
+from models_py.errors import DuckspectError
+from models_py.ingest import Options, Report, ingest, open_tree, watch
+from models_py.layouts import Layout
+from models_py.warehouse import files_folder, warehouse_path
+from udfs import connect
+from udfs.cli._output import emit, emit_json, note, progress_bar
+
+
+def columns_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Read `ours=theirs` pairs of `--column`."""
+    found = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours or not theirs:
+            raise DuckspectError(f"--column: must be NAME=YOURS, such as uri=image_path, but got {pair!r}.")
+        found[ours.strip()] = theirs.strip()
+    return found
+
+
+def announce(layout: type[Layout], evidence: str) -> None:
+    note(f"Recognised {layout.title}: {evidence}.")
+
+
+def load(path: str, warehouse: Path | None, options: Options) -> Report:
+    """Run one pass with a progress bar."""
+    files = files_folder(warehouse)
+    tree = open_tree(path, files)
+    with connect(warehouse) as con, progress_bar("images") as bar:
+        task = bar.add_task("Reading", total=None)
+
+        def progress(done: int, total: int, _: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return ingest(con, tree, files, options, announce=announce, progress=progress)
+
+
+def load_once(path: str, warehouse: Path | None, options: Options, *, as_json: bool) -> None:
+    report = load(path, warehouse, options)
+    show(report, warehouse, as_json=as_json)
+
+
+def load_forever(path: str, warehouse: Path | None, options: Options, every: float, *, as_json: bool) -> None:
+    """Watch a folder until Ctrl-C or SIGTERM."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    note(f"Watching {path} every {every:g} s. Ctrl-C ends it.")
+    passes = watch(
+        lambda: connect(warehouse), path, files_folder(warehouse), options, every=every, stop=stop, announce=_quiet
+    )
+    for report in passes:
+        show(report, warehouse, as_json=as_json)
+    note("Stopped.")
+
+
+def _quiet(layout: type[Layout], evidence: str) -> None:
+    """Say nothing: a watch recognises its folder at every look."""
+
+
+def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
+    """Say what a pass did, and where to look for what was rejected."""
+    if as_json:
+        emit_json({**asdict(report), "warehouse": str(warehouse_path(warehouse))})
+        return
+    added = report.added
+    emit(
+        f"{report.samples:,} images found, {report.unchanged:,} unchanged. "
+        f"New: {added.images:,} images, {added.inspections:,} inspections, {added.annotations:,} annotations, "
+        f"{added.templates:,} template links, {added.rejected_files:,} rejects. {_speed(report)}"
+    )
+    if report.other_files:
+        emit(f"{report.other_files:,} files are no part of this layout; see raw.files, role other.")
+    if added.rejected_files:
+        emit('Why files were rejected: duckspect sql "from raw.rejected_files order by seen_at desc"')
+
+
+def _speed(report: Report) -> str:
+    read = report.samples - report.unchanged
+    if not read or not report.bytes_read:
+        return f"{report.seconds:.2f} s."
+    return (
+        f"{report.seconds:.2f} s, {read / report.seconds:,.0f} images/s, "
+        f"{report.bytes_read / report.seconds / 1e6:,.0f} MB/s."
+    )

@@ -1,0 +1,78 @@
+"""How the command line speaks: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Say something to the person watching, not to the script reading."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
+
+
+def emit(text: str) -> None:
+    """Write a line of the result."""
+    print(text, flush=True)  # noqa: T201 - this is the one place that prints
+
+
+def emit_json(value: Any) -> None:
+    emit(json.dumps(value, indent=2, default=str))
+
+
+def emit_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], stream: IO[bytes] | None = None) -> None:
+    """Write rows as a table, numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    text = sys.stdout if stream is None or stream is sys.stdout.buffer else StringIO()
+    console = Console(file=text, highlight=False)
+    if not console.is_terminal:  # a pipe has no width to fit
+        console.width = 10_000
+    console.print(table)
+    if stream is not None and isinstance(text, StringIO):
+        stream.write(text.getvalue().encode())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Progress]:
+    """A bar with count, rate and time left on a terminal; lines now and then elsewhere, so that a log shows life."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from udfs.cli._rate import RateColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(unit))
+    with Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bar:
+        yield bar

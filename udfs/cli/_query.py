@@ -1,0 +1,41 @@
+"""Commands that ask the warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from udfs.cli._data import Warehouse
+from udfs.cli._formats import Format
+
+
+def sql(
+    query: Annotated[str | None, typer.Argument(help="SQL to run; - or nothing reads it from standard input.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")] = None,
+    format: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.table,  # noqa: A002 - the option's name
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Allow the SQL to change the warehouse.")] = False,
+    warehouse: Warehouse = None,
+) -> None:
+    """Run SQL on the warehouse and print a table, CSV, JSON or Parquet.
+
+    Example: duckspect sql "select label, count(*) from raw.annotations group by label" --format csv
+    """
+    from udfs.cli._sql import read_query, run_query
+
+    run_query(read_query(query, file), warehouse, format, output, write=write)
+
+
+def shell(
+    read_only: Annotated[bool, typer.Option("--read-only", help="Leave the warehouse to other writers.")] = False,
+    warehouse: Warehouse = None,
+) -> None:
+    """Type SQL at a prompt with history and completion; .help lists what else it knows.
+
+    Example: duckspect shell --read-only
+    """
+    from udfs.cli._shell import run_shell
+
+    run_shell(warehouse, read_only=read_only)

@@ -1,0 +1,177 @@
+"""A small prompt: SQL until a semicolon, a few dot commands, history and completion."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from models_py.errors import DuckspectError
+from models_py.warehouse import warehouse_path
+from udfs import connect
+from udfs.cli._formats import Format
+from udfs.cli._output import emit, note
+from udfs.cli._sql import WRITERS, execute, read_query
+
+_PROMPT, _CONTINUED = "duckspect> ", "      ...> "
+_DATABASE_OBJECTS = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
+
+
+@dataclass(slots=True)
+class Session:
+    """An open warehouse and how its answers are printed."""
+
+    con: duckdb.DuckDBPyConnection
+    format: Format = Format.table
+    is_open: bool = True
+
+
+def run_shell(warehouse: Path | None, *, read_only: bool) -> None:
+    """Read and answer until .quit or the end of input."""
+    with connect(warehouse, read_only=read_only) as con, _history(con):
+        session = Session(con)
+        if sys.stdin.isatty():
+            note(f"{warehouse_path(warehouse)}. SQL ends with a semicolon; .help for help, .quit or Ctrl-D to leave.")
+        for text in _statements():
+            try:
+                _answer(session, text)
+            except DuckspectError as error:
+                note(f"Error: {error}")
+            except KeyboardInterrupt:
+                note("Interrupted.")
+            if not session.is_open:
+                break
+
+
+def _statements() -> Iterator[str]:
+    """Yield dot commands and statements; Ctrl-C drops what was typed so far."""
+    lines: list[str] = []
+    while True:
+        try:
+            line = input(_CONTINUED if lines else _PROMPT) if sys.stdin.isatty() else _next_line()
+        except KeyboardInterrupt:
+            note("")
+            lines = []
+            continue
+        except EOFError:
+            break
+        if not lines and line.strip().startswith("."):
+            yield line.strip()
+            continue
+        lines.append(line)
+        if _is_complete("\n".join(lines)):
+            yield "\n".join(lines)
+            lines = []
+    if "".join(lines).strip():
+        yield "\n".join(lines)
+
+
+def _next_line() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def _is_complete(text: str) -> bool:
+    """Whether the text ends with a semicolon that ends a statement, not one in a string or a comment."""
+    if not text.strip():
+        return True
+    kinds = duckdb.tokenize(text)
+    end = text.rstrip()
+    return end.endswith(";") and (not kinds or kinds[-1][0] == len(end) - 1)
+
+
+def _answer(session: Session, text: str) -> None:
+    if text.startswith("."):
+        name, _, argument = text[1:].partition(" ")
+        command = _COMMANDS.get(name)
+        if command is None:
+            raise DuckspectError(f".{name}: must be one of {', '.join('.' + known for known in _COMMANDS)}.")
+        command(session, argument.strip())
+    elif text.strip(" ;\n"):
+        WRITERS[session.format](execute(session.con, text), sys.stdout.buffer)
+        sys.stdout.flush()
+
+
+def _help(_session: Session, _: str) -> None:
+    """List these commands."""
+    for name, command in _COMMANDS.items():
+        emit(f".{name:<8} {command.__doc__}")
+
+
+def _tables(session: Session, _: str) -> None:
+    """List the tables and what each holds."""
+    query = """
+        select schema_name || '.' || table_name as "table", comment
+        from duckdb_tables() where not internal order by all
+    """
+    WRITERS[Format.table](execute(session.con, query), sys.stdout.buffer)
+
+
+def _columns(session: Session, table: str) -> None:
+    """Describe a table: .columns raw.images."""
+    schema, _, name = table.rpartition(".")
+    query = (
+        "select column_name, data_type, comment from duckdb_columns() "
+        f"where table_name = '{name.replace(chr(39), '')}' and schema_name = '{schema.replace(chr(39), '') or 'main'}'"
+    )
+    WRITERS[Format.table](execute(session.con, query), sys.stdout.buffer)
+
+
+def _mode(session: Session, name: str) -> None:
+    """Print answers as table, csv or json: .mode json."""
+    names = [known.value for known in Format if known is not Format.parquet]
+    if name not in names:
+        raise DuckspectError(f".mode: must be one of {', '.join(names)}, but got {name!r}.")
+    session.format = Format(name)
+
+
+def _read(session: Session, file: str) -> None:
+    """Run the SQL in a file: .read sql/queries/x.sql."""
+    _answer(session, read_query(None, Path(file)))
+
+
+def _quit(session: Session, _: str) -> None:
+    """Leave."""
+    session.is_open = False
+
+
+_COMMANDS: dict[str, Callable[[Session, str], None]] = {
+    "help": _help,
+    "tables": _tables,
+    "columns": _columns,
+    "mode": _mode,
+    "read": _read,
+    "quit": _quit,
+}
+
+
+@contextlib.contextmanager
+def _history(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Keep what was typed between sessions, and complete table names, where the terminal can."""
+    try:
+        import readline
+    except ImportError:  # a Python built without it
+        yield
+        return
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "duckspect"
+    file = state / "history"
+    if sys.stdin.isatty():
+        with contextlib.suppress(OSError):
+            readline.read_history_file(file)
+        names = [row[0] for row in con.execute(_DATABASE_OBJECTS).fetchall()]
+        readline.set_completer_delims(" \t\n,()=")
+        readline.set_completer(lambda text, state: ([n for n in names if n.startswith(text)] + [None])[state])
+        readline.parse_and_bind("tab: complete")
+    yield
+    if sys.stdin.isatty():
+        with contextlib.suppress(OSError):
+            state.mkdir(parents=True, exist_ok=True)
+            readline.set_history_length(5000)
+            readline.write_history_file(file)

@@ -1,0 +1,150 @@
+"""Run a query and print its rows, however many, without holding them all."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models_py.errors import DuckspectError
+from udfs import connect
+from udfs.cli._formats import Format
+from udfs.cli._output import emit_table, note
+
+_ROWS_SHOWN = 200
+_ROWS_AT_ONCE = 10_000
+
+
+def read_query(query: str | None, file: Path | None) -> str:
+    """Take the SQL from the argument, a file or standard input."""
+    if query is not None and file is not None:
+        raise DuckspectError("sql: give the SQL as an argument or with --file, not both.")
+    if file is not None:
+        try:
+            return file.read_text()
+        except OSError as error:
+            raise DuckspectError(f"--file: {file} cannot be read: {error.strerror}.") from error
+    text = sys.stdin.read() if query in (None, "-") else query or ""
+    if not text.strip():
+        raise DuckspectError('sql: there is no SQL to run. Example: duckspect sql "from raw.images limit 5"')
+    return text
+
+
+def run_query(query: str, warehouse: Path | None, format: Format, output: Path | None, *, write: bool) -> None:  # noqa: A002
+    """Run SQL and print what its last statement returns."""
+    if format is Format.parquet and output is None and sys.stdout.isatty():
+        raise DuckspectError("--format parquet: is not for a terminal. Add --output rows.parquet.")
+    with connect(warehouse, read_only=not write) as con:
+        batches = execute(con, query)
+        if output is None:
+            WRITERS[format](batches, sys.stdout.buffer)
+            sys.stdout.flush()
+            return
+        partial = output.with_name(f".{output.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                WRITERS[format](batches, file)
+            partial.replace(output)
+        except OSError as error:
+            raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def execute(con: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
+    """Run SQL; a mistake in it becomes a sentence with DuckDB's words."""
+    try:
+        return con.execute(query).to_arrow_reader(_ROWS_AT_ONCE)
+    except duckdb.Error as error:
+        raise DuckspectError(_explain(str(error))) from error
+
+
+def _explain(text: str) -> str:
+    if "read-only mode" in text:
+        return f"{text.splitlines()[0]} Add --write to let `duckspect sql` change the warehouse."
+    return text
+
+
+def _rows(batches: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in batches:
+            yield from batch.to_pylist(maps_as_pydicts="lossy")
+    except (pa.ArrowException, OSError) as error:  # an error in the middle of a result
+        raise DuckspectError(str(error)) from error
+
+
+def _as_json(value: Any) -> Any:
+    """Bytes as base64, NaN and infinities as null, dates and the rest as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, str | int | None):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    if isinstance(value, dict | list):
+        return json.dumps(_as_json(value))
+    return value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "tzinfo") else value
+
+
+def _write_table(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+    rows: list[list[Any]] = []
+    more = 0
+    for row in _rows(batches):
+        if len(rows) < _ROWS_SHOWN:
+            rows.append([_as_text(value) for value in row.values()])
+        else:
+            more += 1
+    emit_table(batches.schema.names, rows, stream=stream)
+    if more:
+        note(f"{more:,} more rows; --format csv prints them all.")
+
+
+def _write_csv(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+    text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(batches.schema.names)
+    for row in _rows(batches):
+        writer.writerow([_as_json(value) if isinstance(value, bytes) else _as_text(value) for value in row.values()])
+    text.detach()
+
+
+def _write_json(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+    stream.write(b"[")
+    for number, row in enumerate(_rows(batches)):
+        stream.write(b",\n " if number else b"\n ")
+        stream.write(json.dumps(_as_json(row), ensure_ascii=False).encode())
+    stream.write(b"\n]\n")
+
+
+def _write_parquet(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+    with pq.ParquetWriter(stream, batches.schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+WRITERS: dict[Format, Callable[[pa.RecordBatchReader, IO[bytes]], None]] = {
+    Format.table: _write_table,
+    Format.csv: _write_csv,
+    Format.json: _write_json,
+    Format.parquet: _write_parquet,
+}
