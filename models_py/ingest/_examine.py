@@ -144,8 +144,13 @@ def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) 
     """Read a sample's labels; each as the columns of raw.annotations from kind to annotated_at, and the mask's hash."""
     tree = context.layout.tree
     found: list[Row] = []
-    for label in context.layout.labels(sample):
-        where = sample.sources[0] if sample.sources else sample.image
+    where = sample.sources[0] if sample.sources else sample.image
+    try:
+        labels = list(context.layout.labels(sample))
+    except OSError as error:
+        rows.reject(tree.uri(where), f"unreadable: {error.strerror or error}")
+        return found
+    for label in labels:
         if isinstance(label, Reject):
             rows.reject(tree.uri(label.path), label.reason)
             continue

@@ -4,7 +4,9 @@ from models_py.layouts._registry import Layout, layout_named, layouts, recognise
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
 from models_py.layouts._tree import LocalStore, RemoteStore, Stat, Tree
 
-from models_py.layouts import deeppcb  # isort: skip
+# isort: off
+from models_py.layouts import manifest, deeppcb, mvtec, visa, lgp, magnetic_tile, yolo, coco, voc, folders, images
+# isort: on
 
 __all__ = [
     "GOOD",
@@ -17,9 +19,19 @@ __all__ = [
     "Stat",
     "Tree",
     "canonical",
+    "coco",
     "deeppcb",
+    "folders",
+    "images",
     "layout_named",
     "layouts",
+    "lgp",
+    "magnetic_tile",
+    "manifest",
+    "mvtec",
     "recognise",
     "register",
+    "visa",
+    "voc",
+    "yolo",
 ]

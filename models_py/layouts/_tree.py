@@ -213,8 +213,8 @@ class Tree:
         return self.store
 
     def text(self, path: str) -> str:
-        """Decode a label file as UTF-8, with or without a byte order mark."""
-        return self.read(path).decode("utf-8-sig")
+        """Decode a label file as UTF-8; what is not becomes \ufffd, for the parser to complain about."""
+        return self.read(path).decode("utf-8-sig", "replace")
 
     @cached_property
     def images(self) -> list[str]:

@@ -1,0 +1,44 @@
+"""A folder for each class, below a folder for each split or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from models_py.layouts._registry import Layout, register
+from models_py.layouts._samples import Label, Sample, canonical
+from models_py.layouts._tree import Tree, parts
+
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@register
+class FolderPerClass(Layout):
+    """Class labels from the folder an image lies in; good, ok, normal and the like all mean good."""
+
+    name = "folders"
+    title = "folder per class"
+    example = "scratch/0001.png, good/0002.png; or train/scratch/0001.png, test/good/0002.png"
+
+    @classmethod
+    def recognise(cls, tree: Tree) -> str | None:
+        classes = {place[-1] for place in map(_place, tree.images) if place}
+        depths = {len(parts(path)) for path in tree.images}
+        has_splits = any(set(parts(path)[:-2]) & _SPLITS.keys() for path in tree.images)
+        if len(depths) != 1 or len(classes) < (1 if has_splits else 2) or classes <= _SPLITS.keys():
+            return None
+        return f"{len(tree.images):,} images in folders named {', '.join(sorted(classes))}"
+
+    @cached_property
+    def _depth(self) -> int:
+        return min((len(parts(path)) for path in self.tree.images), default=0)
+
+    def samples(self) -> Iterator[Sample]:
+        for path in self.tree.images:
+            place = _place(path)
+            split = next((_SPLITS[part] for part in place[:-1] if part in _SPLITS), None)
+            yield Sample(image=path, labels=(Label("class", canonical(place[-1]), split=split),) if place else ())
+
+
+def _place(path: str) -> tuple[str, ...]:
+    return parts(path)[:-1]
