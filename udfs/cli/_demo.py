@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
-from models_py.plant import build
-
 from models_py.ingest import Options
+from models_py.plant import build
 from models_py.warehouse import files_folder, warehouse_path
 from udfs import connect
 from udfs.cli._ingest import load, show
@@ -40,7 +40,11 @@ def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | Non
     with progress_bar("units") as bar:
         task = bar.add_task("Drawing", total=units)
         plant = build(
-            target, units=units, seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            target,
+            units=units,
+            seed=seed,
+            workers=os.cpu_count() or 1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     note(f"The plant is in {plant.folder}: {plant.units:,} units, {plant.images:,} images ({plant.drawn:,} drawn now).")
     report = load(str(plant.folder), warehouse, Options(source="demo"))
