@@ -10,7 +10,6 @@ from PIL import Image, ImageFilter
 from models_py.errors import DuckspectError
 from models_py.plant import boards, build, plates, steel, story, tiles
 
-
 _PICTURES = ("boards", "steel", "plates", "tiles")
 
 

@@ -47,8 +47,12 @@ class Manifest(Layout):
 
         names = self._column_names(path)
         ours = {theirs: name for name, theirs in names.items()}
-        with duckdb.connect(config={"TimeZone": "UTC"}) as con:
-            relation = con.execute(f"from {_reader(path)}", [_local_name(self.tree, path)])
+        with duckdb.connect() as con:
+            con.execute("set TimeZone = 'UTC'")
+            try:
+                relation = con.execute(f"from {_reader(path)}", [_local_name(self.tree, path)])
+            except duckdb.Error as error:
+                raise LayoutError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from error
             columns = [description[0] for description in relation.description or ()]
             _check_columns(path, columns, names)
             keys = [ours.get(column, column) for column in columns]
@@ -129,7 +133,7 @@ def _sample(path: str, base: str, uri: str, rows: Sequence[tuple[int, Record]]) 
     template = first.get("template_uri")
     return problems, Sample(
         image=_place(base, uri),
-        sources=(path,),
+        sources=(path, *dict.fromkeys(label.mask for label in labels if label.mask)),
         template=_place(base, str(template)) if template else None,
         labels=tuple(labels),
         captured_at=captured_at,

@@ -43,8 +43,8 @@ def _surface(width: int, height: int, rng: Rng) -> Field:
     across: Field = np.abs(np.linspace(-1, 1, width, dtype=np.float32)) ** 4 * np.float32(rng.uniform(5, 45))
     brushed = 9 * smooth(rng, width, height, width // 2, 3) + 6 * smooth(rng, width, height, width // 5, 2)
     grain = rng.normal(0, 3.5, (height, width)).astype(np.float32)
-    light: Field = np.float32(base) + across[None, :] + brushed + 10 * smooth(rng, width, height, 3) + grain
-    return light
+    surface: Field = np.float32(base) + across[None, :] + brushed + 10 * smooth(rng, width, height, 3) + grain
+    return surface
 
 
 def _blend(label: str, surface: Field, strength: Field, rng: Rng) -> Field:
@@ -55,7 +55,7 @@ def _blend(label: str, surface: Field, strength: Field, rng: Rng) -> Field:
     if label == "fray":
         return (surface + strength * (26 + 10 * smooth(rng, width, height, 24))).astype(np.float32)
     if label == "break":
-        rubble = 24 + 42 * np.abs(smooth(rng, width, height, 26))
+        rubble: Field = 24 + 42 * np.abs(smooth(rng, width, height, 26))
         return (surface * (1 - strength) + strength * rubble).astype(np.float32)
     return (surface * (1 - strength) + strength * 8).astype(np.float32)
 

@@ -108,7 +108,7 @@ def ingest(
 
 
 def demo(
-    units: Annotated[int, typer.Option(min=50, max=100_000, help="Inspected units to draw.")] = 400,
+    units: Annotated[int, typer.Option(min=50, max=100_000, help="Inspected units to draw.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another plant; the same seed, the same bytes.")] = 7,
     folder: Annotated[Path | None, typer.Option(help="Where the images go; beside the warehouse if left out.")] = None,
     warehouse: Warehouse = None,

@@ -68,11 +68,13 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Progress]:
-    """A bar with count, rate and time left on a terminal; lines now and then elsewhere, so that a log shows life."""
+    """A bar with count, rate and time left, on a terminal; a log gets the sentences before and after."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from udfs.cli._rate import RateColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(unit))
-    with Progress(*columns, TimeRemainingColumn(), console=stderr(), transient=True) as bar:
+    console = stderr()
+    hidden = not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
         yield bar

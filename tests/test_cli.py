@@ -1,0 +1,224 @@
+"""The command line as a user meets it: help, results, errors in words, exit statuses."""
+
+import json
+import pty
+import subprocess
+import sys
+import time
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import typer
+from conftest import duckspect
+
+from models_py.warehouse import migrations
+from udfs import connect
+from udfs.cli._app import app
+
+COMMANDS = [command.callback.__name__ for command in app.registered_commands]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_one_line_and_one_example_of_itself(command):
+    text = typer.main.get_command(app).get_command(None, command).help
+    summary, _, example = text.partition("\n\n")
+    assert summary.endswith(".")
+    assert "\n" not in summary
+    assert example.strip().startswith(f"Example: duckspect {command}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command):
+    for parameter in typer.main.get_command(app).get_command(None, command).params:
+        assert parameter.help, parameter.name
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['duckspect', '--help']\n"
+        "from udfs.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'duckdb', 'numpy', 'pandas', 'pyarrow', 'PIL', 'ultralytics', 'dbt'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+    assert "ingest" in result.stdout
+
+
+def test_no_argument_prints_help_and_version_prints_the_version():
+    assert "Usage" in duckspect().stdout + duckspect().stderr
+    assert duckspect("--version").stdout.startswith("duckspect 0.")
+
+
+def test_init_makes_a_warehouse_and_says_where(warehouse):
+    assert duckspect("init", "-w", str(warehouse)).stdout == f"{warehouse} is ready: schema {len(migrations())}.\n"
+    assert "is up to date" in duckspect("init", "-w", str(warehouse)).stdout
+
+
+def test_the_environment_names_the_warehouse(warehouse):
+    duckspect("init", env={"DUCKSPECT_WAREHOUSE": str(warehouse)})
+    assert warehouse.exists()
+
+
+def test_info_tells_tables_rows_size_and_versions(warehouse, boards):
+    duckspect("ingest", str(boards), "-w", str(warehouse))
+    found = json.loads(duckspect("info", "--json", "-w", str(warehouse)).stdout)
+    assert {k: v for k, v in found["tables"][2].items() if k != "comment"} == {"table": "raw.images", "rows": 4}
+    assert found["size_bytes"] == warehouse.stat().st_size
+    assert found["versions"]["duckdb"] == duckdb.__version__
+    assert "raw.inspections" in duckspect("info", "-w", str(warehouse)).stdout
+
+
+def test_ingest_says_what_it_recognised_and_what_it_did(warehouse, boards):
+    result = duckspect("ingest", str(boards), "-w", str(warehouse))
+    assert "Recognised DeepPCB: 3 *_test.jpg boards, 3 of them with" in result.stderr
+    assert "3 images found, 0 unchanged. New: 4 images, 3 inspections, 5 annotations" in result.stdout
+    report = json.loads(duckspect("ingest", str(boards), "--json", "-w", str(warehouse)).stdout)
+    assert (report["unchanged"], report["added"]["images"]) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ingest", "/nowhere"], "There is nothing at '/nowhere'"),
+        (["ingest", ".", "--layout", "nonsense"], "layout: must be one of manifest, deeppcb"),
+        (["ingest", ".", "--column", "uri"], "--column: must be NAME=YOURS, such as uri=image_path, but got 'uri'"),
+        (["info"], "There is no warehouse at"),
+        (["sql", "select 1"], "There is no warehouse at"),
+        (["demo", "--folder", "/proc"], "is not empty and holds no plant"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_an_error_is_a_sentence_without_a_traceback(tmp_path, arguments, words):
+    result = duckspect(*arguments, "-w", str(tmp_path / "w.duckdb"))
+    assert result.returncode == 1
+    assert "Error: " in result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_usage_exits_with_2():
+    assert duckspect("ingest").returncode == 2
+    assert duckspect("demo", "--units", "3").returncode == 2
+    assert duckspect("nonsense").returncode == 2
+
+
+def test_a_warehouse_in_use_is_said_with_the_process_that_holds_it(warehouse):
+    with connect(warehouse):
+        result = duckspect("info", "-w", str(warehouse))
+    assert result.returncode == 1
+    assert "is in use by another process (process" in result.stderr
+
+
+@pytest.fixture
+def filled(warehouse):
+    connect(warehouse).close()
+    return warehouse
+
+
+VALUES = "select 1 as a, 'é' as b, null as c, [1, 2] as d, {'x': 1.5} as e, 'nan'::double as f, '\\xAA'::blob as g"
+
+
+def test_sql_prints_a_table(filled):
+    result = duckspect("sql", VALUES, "-w", str(filled))
+    assert "é" in result.stdout
+    assert "<1 bytes>" in result.stdout
+
+
+def test_sql_prints_csv(filled):
+    assert duckspect("sql", VALUES, "--format", "csv", "-w", str(filled)).stdout.splitlines() == [
+        "a,b,c,d,e,f,g",
+        '1,é,,"[1, 2]","{""x"": 1.5}",nan,qg==',
+    ]
+
+
+def test_sql_prints_json(filled):
+    assert json.loads(duckspect("sql", VALUES, "--format", "json", "-w", str(filled)).stdout) == [
+        {"a": 1, "b": "é", "c": None, "d": [1, 2], "e": {"x": 1.5}, "f": None, "g": "qg=="}
+    ]
+
+
+def test_sql_prints_json_for_no_rows(filled):
+    assert json.loads(duckspect("sql", "from raw.images", "--format", "json", "-w", str(filled)).stdout) == []
+
+
+def test_sql_writes_parquet_whole_or_not_at_all(filled, tmp_path):
+    out = tmp_path / "rows.parquet"
+    query = "select range as i from range(25000)"
+    assert duckspect("sql", query, "--format", "parquet", "-o", str(out), "-w", str(filled)).returncode == 0
+    assert pq.read_table(out)["i"].to_pylist() == list(range(25000))
+    broken = "select error('stop') from range(3)"
+    assert duckspect("sql", broken, "--format", "parquet", "-o", str(out), "-w", str(filled)).returncode == 1
+    assert pq.read_table(out).num_rows == 25000
+    assert [path.name for path in tmp_path.glob("*rows*")] == ["rows.parquet"]
+
+
+def test_sql_reads_a_file_and_standard_input(filled, tmp_path):
+    (tmp_path / "q.sql").write_text("select 40 + 2 as answer;")
+    assert "42" in duckspect("sql", "--file", str(tmp_path / "q.sql"), "-w", str(filled)).stdout
+    assert "42" in duckspect("sql", "-", "-w", str(filled), stdin="select 40 + 2 as answer").stdout
+
+
+def test_sql_changes_nothing_unless_told(filled):
+    insert = "insert into raw.rejected_files values ('a', 'b', now())"
+    refused = duckspect("sql", insert, "-w", str(filled))
+    assert refused.returncode == 1
+    assert "Add --write" in refused.stderr
+    assert duckspect("sql", insert, "--write", "-w", str(filled)).returncode == 0
+    assert duckspect(
+        "sql", "select count(*) from raw.rejected_files", "--format", "csv", "-w", str(filled)
+    ).stdout.endswith("1\n")
+
+
+def test_sql_shows_duckdbs_words_for_a_mistake(filled):
+    result = duckspect("sql", "select nonsense from raw.images", "-w", str(filled))
+    assert result.returncode == 1
+    assert 'Referenced column "nonsense" not found' in result.stderr
+
+
+def test_long_tables_say_how_many_rows_they_leave_out(filled):
+    assert "800 more rows" in duckspect("sql", "from range(1000)", "-w", str(filled)).stderr
+
+
+def test_the_shell_answers_statements_over_several_lines_and_dot_commands(filled):
+    typed = "select\n 1 as one;\n.mode json\nselect ';' as semicolon;\n.columns raw.templates\nselec;\n.nonsense\n.quit\nselect 9;"
+    result = duckspect("shell", "-w", str(filled), stdin=typed)
+    assert "one" in result.stdout
+    assert '{"semicolon": ";"}' in result.stdout
+    assert "template_image_id" in result.stdout
+    assert "syntax error" in result.stderr
+    assert ".nonsense: must be one of .help, .tables" in result.stderr
+    assert "9" not in result.stdout.rsplit("template_image_id", 1)[1].replace("09", "")
+    assert result.returncode == 0
+
+
+def test_the_shell_keeps_a_history_on_a_terminal(filled, tmp_path):
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "udfs.cli", "shell", "-w", str(filled)]
+    environment = {"XDG_STATE_HOME": str(tmp_path), "TERM": "dumb", "PATH": "/usr/bin", "HOME": str(tmp_path)}
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        time.sleep(2)
+        with open(master, "wb", buffering=0) as terminal:
+            terminal.write(b"select 41 + 1 as answer;\n")
+            time.sleep(1)
+            terminal.write(b".quit\n")
+            assert process.wait(20) == 0
+    assert "select 41 + 1 as answer;" in (tmp_path / "duckspect/history").read_text()
+
+
+def test_demo_draws_ingests_and_says_what_to_type_next(tmp_path):
+    warehouse = tmp_path / "a plant.duckdb"
+    first = duckspect("demo", "--units", "60", "-w", str(warehouse))
+    assert first.returncode == 0, first.stderr
+    assert "60 images found, 0 unchanged" in first.stdout
+    assert "AUSTIN_L2" in first.stdout
+    assert "duckspect ingest YOUR_FOLDER" in first.stdout
+    again = duckspect("demo", "--units", "60", "-w", str(warehouse))
+    assert "60 images found, 60 unchanged" in again.stdout
+    with connect(warehouse, read_only=True) as con:
+        assert con.execute("select count(*) from raw.rejected_files").fetchone() == (0,)
+        assert con.execute("select count(distinct attributes->>'camera_id') > 5 from raw.inspections").fetchone() == (
+            True,
+        )

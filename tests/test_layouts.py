@@ -1,0 +1,529 @@
+"""Every reader on a small tree of its own: recognised as itself, read exactly, and what is wrong said by name."""
+
+import io
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import picture, write_board
+from PIL import Image
+
+from models_py.errors import LayoutError
+from models_py.ingest import ingest, open_tree
+from models_py.layouts import Label, Reject, layout_named, layouts, recognise
+
+
+def write(root: Path, name: str, content: str | bytes | None = None) -> Path:
+    file = root / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(
+        picture(len(name)) if content is None else content.encode() if isinstance(content, str) else content
+    )
+    return file
+
+
+def png(mask: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "png")
+    return buffer.getvalue()
+
+
+EMPTY, FULL = png(np.zeros((48, 64), np.uint8)), png(np.full((48, 64), 255, np.uint8))
+
+
+def make_deeppcb(root):
+    write_board(root, "00041000", 1, "5 5 20 20 1\n", template=2)
+
+
+def make_mvtec(root):
+    write(root, "bottle/train/good/000.png")
+    write(root, "bottle/test/good/000.png")
+    write(root, "bottle/test/crack/000.png")
+    write(root, "bottle/ground_truth/crack/000_mask.png", FULL)
+
+
+def make_visa(root):
+    write(root, "candle/Data/Images/Normal/0.JPG")
+    write(root, "candle/Data/Images/Anomaly/1.JPG")
+    write(root, "candle/Data/Masks/Anomaly/1.png", FULL)
+    normal, anomaly = "candle/Data/Images/Normal/0.JPG", "candle/Data/Images/Anomaly/1.JPG"
+    mask = "candle/Data/Masks/Anomaly/1.png"
+    write(root, "candle/image_anno.csv", f'image,label,mask\n{normal},normal,\n{anomaly},"a,b",{mask}\n')
+    split = f"object,split,label,image,mask\ncandle,train,normal,{normal},\ncandle,test,anomaly,{anomaly},{mask}\n"
+    write(root, "split_csv/1cls.csv", split)
+
+
+def make_lgp(root):
+    for kind, mask in (("NG", FULL), ("OK", EMPTY)):
+        write(root, f"Images/{kind}/0_{kind}_Image.bmp", picture(4, format="bmp"))
+        write(root, f"Images/{kind}_MSK/0_{kind}_Mask.bmp", mask)
+
+
+def make_magnetic_tile(root):
+    for name, mask in (("Crack", FULL), ("Free", EMPTY)):
+        write(root, f"MT_{name}/Imgs/exp1.jpg")
+        write(root, f"MT_{name}/Imgs/exp1.png", mask)
+
+
+VOC = """<annotation><filename>x</filename><size><width>{w}</width><height>{h}</height></size>{objects}</annotation>"""
+OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+
+
+def make_voc(root):
+    write(root, "IMAGES/a.jpg")
+    write(root, "IMAGES/b.jpg")
+    write(root, "IMAGES/c.jpg")
+    write(root, "ANNOTATIONS/a.xml", VOC.format(w=32, h=24, objects=OBJECT.format("crazing", 1, 2, 30, 24)))
+    write(root, "ANNOTATIONS/b.xml", VOC.format(w=64, h=48, objects=""))
+    write(root, "ImageSets/Main/train.txt", "a\n")
+
+
+def make_coco(root):
+    write(root, "train/a.jpg")
+    write(root, "train/b.jpg")
+    document = {
+        "images": [
+            {"id": 1, "file_name": "a.jpg", "width": 64, "height": 48},
+            {"id": 2, "file_name": "b.jpg", "width": 64, "height": 48},
+        ],
+        "categories": [{"id": 7, "name": "dent"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 7, "bbox": [2, 3, 10, 20], "segmentation": [[2, 3, 12, 3, 12, 23]]}
+        ],
+    }
+    write(root, "annotations/instances_train.json", json.dumps(document))
+
+
+def make_yolo(root):
+    write(root, "data.yaml", "names: [dent, scratch]\ntrain: images/train\nval: images/val\n")
+    write(root, "images/train/a.jpg")
+    write(root, "labels/train/a.txt", "1 0.5 0.5 0.25 0.5\n0 0.1 0.1 0.5 0.1 0.5 0.9\n")
+    write(root, "images/val/b.jpg")
+    write(root, "labels/val/b.txt", "")
+    write(root, "images/val/c.jpg")
+
+
+def make_folders(root):
+    write(root, "train/scratch/1.png", picture(1, format="png"))
+    write(root, "test/OK/2.png", picture(2, format="png"))
+
+
+def make_manifest(root):
+    write(root, "pictures/a.jpg")
+    write(root, "pictures/b.jpg")
+    write(
+        root,
+        "manifest.csv",
+        "uri,label,x1,y1,x2,y2,line_id,captured_at,lot\n"
+        "pictures/a.jpg,dent,1,2,3,4,L1,2026-10-01 06:00:00,77\n"
+        "pictures/a.jpg,dent,5,6,7,8,L1,2026-10-01 06:00:00,77\n"
+        "pictures/b.jpg,ok,,,,,L2,2026-10-01T08:00:00+02:00,78\n",
+    )
+
+
+def make_images(root):
+    write(root, "monday/a.jpg")
+    write(root, "tuesday/deep/b.jpg")
+
+
+MAKERS = {name.removeprefix("make_"): maker for name, maker in globals().items() if name.startswith("make_")}
+NAMES = [layout.name for layout in layouts()]
+
+EXPECTED = {
+    "deeppcb": [("00041000_test", "box", "open", (5, 5, 20, 20), None)],
+    "mvtec": [
+        ("000", "class", "crack", None, "test"),
+        ("000", "class", "good", None, "test"),
+        ("000", "class", "good", None, "train"),
+        ("000", "mask", "crack", None, "test"),
+    ],
+    "visa": [
+        ("0", "class", "good", None, "train"),
+        ("1", "class", "a", None, "test"),
+        ("1", "class", "b", None, "test"),
+        ("1", "mask", "a", None, "test"),
+    ],
+    "lgp": [
+        ("0_NG_Image", "class", "defect", None, None),
+        ("0_NG_Image", "mask", "defect", None, None),
+        ("0_OK_Image", "class", "good", None, None),
+        ("0_OK_Image", "mask", "good", None, None),
+    ],
+    "magnetic_tile": [
+        ("exp1", "class", "crack", None, None),
+        ("exp1", "class", "good", None, None),
+        ("exp1", "mask", "crack", None, None),
+        ("exp1", "mask", "good", None, None),
+    ],
+    "voc": [("a", "box", "crazing", (2, 4, 60, 48), "train"), ("b", "class", "good", None, None)],
+    "coco": [
+        ("a", "box", "dent", (2, 3, 12, 23), "train"),
+        ("a", "mask", "dent", None, "train"),
+        ("b", "class", "good", None, "train"),
+    ],
+    "yolo": [
+        ("a", "box", "dent", (6.4, 4.8, 32, 43.2), "train"),
+        ("a", "box", "scratch", (24, 12, 40, 36), "train"),
+        ("b", "class", "good", None, "val"),
+    ],
+    "folders": [("1", "class", "scratch", None, "train"), ("2", "class", "good", None, "test")],
+    "manifest": [
+        ("a", "box", "dent", (1, 2, 3, 4), None),
+        ("a", "box", "dent", (5, 6, 7, 8), None),
+        ("b", "class", "good", None, None),
+    ],
+    "images": [],
+}
+
+
+def read(con, root):
+    """Ingest a tree; return its labels as comparable tuples."""
+    report = ingest(con, open_tree(str(root), root.parent / "files"), root.parent / "files")
+    found = con.execute(
+        "select uri, kind, label, x1, y1, x2, y2, split from raw.current_annotations "
+        "where image_id in (select image_id from raw.inspections)"
+    ).fetchall()
+    rows = [
+        (Path(uri).stem, kind, label, None if x1 is None else tuple(round(v, 6) for v in (x1, y1, x2, y2)), split)
+        for uri, kind, label, x1, y1, x2, y2, split in found
+    ]
+    return report, sorted(rows, key=str)
+
+
+def rejects(name, root):
+    layout = layout_named(name)(open_tree(str(root), root))
+    found = list(layout.samples())
+    labels = [label for sample in found if not isinstance(sample, Reject) for label in layout.labels(sample)]
+    return [item.reason for item in (*found, *labels) if isinstance(item, Reject)]
+
+
+def test_every_reader_is_tested_here():
+    assert sorted(MAKERS) == sorted(EXPECTED) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("nested", ["", "archive-main/data/"], ids=["at the root", "nested"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tree_is_recognised_as_what_it_is_and_read_exactly(con, tmp_path, name, nested):
+    root = tmp_path / "set"
+    MAKERS[name](root / nested)
+    report, labels = read(con, root)
+    assert report.layout == name
+    assert re.search(r"\w", report.evidence)
+    assert labels == sorted(EXPECTED[name], key=str)
+    assert con.execute("select count(*) from raw.rejected_files").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tree_read_again_is_unchanged(con, tmp_path, name):
+    MAKERS[name](tmp_path / "set")
+    read(con, tmp_path / "set")
+    report, _ = read(con, tmp_path / "set")
+    assert (report.unchanged, report.bytes_read, report.added.annotations) == (report.samples, 0, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_reader_says_what_it_reads_and_shows_an_example(name):
+    layout = layout_named(name)
+    assert layout.__doc__.endswith(".")
+    assert layout.example
+    assert layout.title
+
+
+def test_an_unknown_layout_lists_the_known_ones():
+    with pytest.raises(LayoutError, match=r"must be one of manifest, deeppcb, .*but got 'nonsense'"):
+        layout_named("nonsense")
+
+
+def test_a_folder_without_images_is_a_sentence(tmp_path):
+    write(tmp_path, "notes.md", "nothing here")
+    with pytest.raises(LayoutError, match="holds 1 files, but none that duckspect can read"):
+        recognise(open_tree(str(tmp_path), tmp_path))
+
+
+WRONG = {
+    "a mask without its image": ("mvtec", "bottle/ground_truth/crack/9_mask.png", FULL, "no test image for this mask"),
+    "a defect without its mask": ("mvtec", "bottle/test/crack/7.png", None, "no mask ground_truth/crack/7_mask.png"),
+    "an lgp mask alone": ("lgp", "Images/NG_MSK/9_NG_Mask.bmp", FULL, "no image for this mask"),
+    "a tile without mask": ("magnetic_tile", "MT_Crack/Imgs/exp9.jpg", None, "no mask of the same name"),
+    "an xml without image": ("voc", "ANNOTATIONS/z.xml", VOC.format(w=1, h=1, objects=""), "no image named z"),
+    "a broken xml": ("voc", "ANNOTATIONS/c.xml", "<annotation><object>", "not XML"),
+    "an xml with entities": ("voc", "ANNOTATIONS/c.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>", "DOCTYPE"),
+    "a word for a number": (
+        "voc",
+        "ANNOTATIONS/c.xml",
+        VOC.format(w=64, h=48, objects=OBJECT.format("crazing", "one", 2, 3, 4)),
+        "object 1: needs a name and four numbers in bndbox, but has name='crazing' xmin='one'",
+    ),
+    "an unknown yolo class": (
+        "yolo",
+        "labels/val/c.txt",
+        "5 .5 .5 .1 .1",
+        "unknown class 5; data.yaml knows 0 dent, 1 scratch",
+    ),
+    "a short yolo row": ("yolo", "labels/val/c.txt", "1 .5 .5", "must have 4 numbers or the points of a polygon"),
+    "a yolo word": ("yolo", "labels/val/c.txt", "dent .5 .5 .1 .1", "must be a class number and fractions"),
+    "a yolo file alone": ("yolo", "labels/val/z.txt", "", "no image in the twin folder images"),
+    "a visa image that is not there": (
+        "visa",
+        "candle/image_anno.csv",
+        "image,label,mask\ncandle/no.JPG,normal,\n",
+        "line 2: there is no image 'candle/no.JPG'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "file", "content", "reason"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_rejected_by_name(tmp_path, name, file, content, reason):
+    MAKERS[name](tmp_path / "set")
+    write(tmp_path / "set", file, content)
+    found = rejects(name, tmp_path / "set")
+    assert len(found) == 1
+    assert reason in found[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"annotations": [{"id": 5, "image_id": 1, "category_id": 9, "bbox": [1, 1, 2, 2]}]},
+            "unknown category 9; known: 7 dent",
+        ),
+        ({"annotations": [{"id": 5, "image_id": 88, "category_id": 7, "bbox": [1, 1, 2, 2]}]}, "no image with id 88"),
+        (
+            {"annotations": [{"id": 5, "image_id": 1, "category_id": 7}]},
+            "annotation 5: bbox or segmentation cannot be read",
+        ),
+        ({"annotations": [], "images": [{"id": 1, "file_name": "gone.jpg"}]}, "there is no file 'gone.jpg'"),
+        (
+            {"annotations": [], "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}]},
+            "image 1: its id or file",
+        ),
+    ],
+    ids=["category", "image", "bbox", "file", "twice"],
+)
+def test_what_is_wrong_in_a_coco_file_is_rejected_by_name(tmp_path, change, reason):
+    make_coco(tmp_path / "set")
+    file = tmp_path / "set/annotations/instances_train.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    found = rejects("coco", tmp_path / "set")
+    assert len(found) == 1
+    assert reason in found[0]
+
+
+def test_a_broken_coco_file_is_a_sentence(tmp_path):
+    make_coco(tmp_path / "set")
+    write(tmp_path / "set", "annotations/instances_train.json", '{"images": [')
+    with pytest.raises(LayoutError, match=r"instances_train.json is not JSON"):
+        list(layout_named("coco")(open_tree(str(tmp_path / "set"), tmp_path)).samples())
+
+
+def coco_mask(tmp_path, segmentation, crowd=0):
+    make_coco(tmp_path / "set")
+    file = tmp_path / "set/annotations/instances_train.json"
+    item = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 7,
+        "bbox": [0, 0, 9, 9],
+        "iscrowd": crowd,
+        "segmentation": segmentation,
+    }
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": [item]}))
+    layout = layout_named("coco")(open_tree(str(tmp_path / "set"), tmp_path))
+    (labels,) = ([*layout.labels(s)] for s in layout.samples() if s.image.endswith("a.jpg"))
+    return labels
+
+
+def test_run_lengths_become_the_same_mask_plain_and_compressed(tmp_path):
+    mask = np.zeros((48, 64), bool)
+    mask[5:20, 10:30] = True
+    columns = mask.T.reshape(-1)
+    edges = np.flatnonzero(np.diff(columns)) + 1
+    counts = [int(n) for n in np.diff([0, *edges, columns.size])]
+    (label,) = coco_mask(tmp_path, {"size": [48, 64], "counts": counts}, crowd=1)
+    assert label.kind == "mask"
+    with Image.open(io.BytesIO(label.mask_png)) as image:
+        assert (np.asarray(image) > 0).tolist() == mask.tolist()
+    (label,) = coco_mask(tmp_path, {"size": [48, 64], "counts": compressed(counts)}, crowd=1)
+    with Image.open(io.BytesIO(label.mask_png)) as image:
+        assert (np.asarray(image) > 0).tolist() == mask.tolist()
+
+
+def compressed(counts):
+    """Encode run lengths as COCO does, from its description: differences to the run before last, 5 bits a character."""
+    text = ""
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != -1 if bits & 0x10 else value != 0
+            text += chr((bits | 0x20 if more else bits) + 48)
+    return text
+
+
+def test_a_polygon_becomes_a_mask_beside_its_box(tmp_path):
+    box, mask = coco_mask(tmp_path, [[10, 10, 30, 10, 30, 20, 10, 20]])
+    assert (box.kind, mask.kind) == ("box", "mask")
+    with Image.open(io.BytesIO(mask.mask_png)) as image:
+        assert image.getbbox() == (10, 10, 31, 21)
+
+
+def test_masks_drawn_from_polygons_are_kept_beside_the_warehouse(con, tmp_path):
+    make_coco(tmp_path / "set")
+    read(con, tmp_path / "set")
+    (uri,) = con.execute("select mask_uri from raw.annotations where kind = 'mask'").fetchone()
+    with Image.open(uri) as image:
+        assert image.size == (64, 48)
+
+
+def test_a_mask_of_another_size_is_rejected_by_name(con, tmp_path):
+    make_lgp(tmp_path / "set")
+    write(tmp_path / "set", "Images/NG_MSK/0_NG_Mask.bmp", png(np.zeros((8, 8), np.uint8)))
+    read(con, tmp_path / "set")
+    (reason,) = con.execute("select reason from raw.rejected_files").fetchone()
+    assert "its mask is 8 x 8 pixels, but the image is 64 x 48" in reason
+
+
+def test_the_manifests_own_columns_are_kept_and_times_are_utc(con, tmp_path):
+    make_manifest(tmp_path / "set")
+    read(con, tmp_path / "set")
+    rows = con.execute(
+        "select line_id, strftime(captured_at, '%H:%M'), attributes from raw.inspections order by 1"
+    ).fetchall()
+    assert rows == [("L1", "06:00", '{"lot": 77}'), ("L2", "06:00", '{"lot": 78}')]
+
+
+def test_a_manifest_with_other_names_is_read_through_column(con, tmp_path):
+    from models_py.ingest import Options
+
+    write(tmp_path, "data/x.jpg")
+    table = pa.table({"image_path": ["data/x.jpg"], "defect": ["dent"], "batch": [3]})
+    pq.write_table(table, tmp_path / "table.parquet")
+    tree = open_tree(str(tmp_path / "table.parquet"), tmp_path)
+    with pytest.raises(
+        LayoutError, match=r"needs a column 'uri' for uri, but has image_path, defect, batch. .*--column uri=YOURS"
+    ):
+        ingest(con, tree, tmp_path)
+    with pytest.raises(LayoutError, match=r"--column: must name one of uri, .*but got 'url'"):
+        ingest(con, tree, tmp_path, Options(columns={"url": "image_path"}))
+    report = ingest(con, tree, tmp_path, Options(columns={"uri": "image_path", "label": "defect"}))
+    assert (report.added.images, report.added.annotations) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",dent,,,,,L1,", "row 1: uri is empty"),
+        ("a.jpg,,1,2,3,4,L1,", "row 1: has a box, mask or kind, but no label"),
+        ("a.jpg,dent,1,2,3,,L1,", "row 1: x1, y1, x2, y2 must be four numbers, but are"),
+        ("a.jpg,dent,1,2,nan,4,L1,", "row 1: x1, y1, x2, y2 must be finite"),
+        ("a.jpg,dent,,,,,L1,yesterday", "row 1: captured_at must be a time such as"),
+        ("gone.jpg,dent,,,,,L1,", "missing: there is no such file"),
+    ],
+)
+def test_what_is_wrong_in_a_manifest_is_rejected_by_name(con, tmp_path, row, reason):
+    write(tmp_path, "set/a.jpg")
+    write(tmp_path, "set/manifest.csv", f"uri,label,x1,y1,x2,y2,line_id,captured_at\n{row}\n")
+    read(con, tmp_path / "set")
+    found = [text for (text,) in con.execute("select reason from raw.rejected_files").fetchall()]
+    assert len(found) == 1
+    assert reason in found[0]
+
+
+def test_rows_of_one_image_that_disagree_are_rejected_by_name(con, tmp_path):
+    write(tmp_path, "set/a.jpg")
+    write(tmp_path, "set/manifest.csv", "uri,label,line_id\na.jpg,dent,L1\na.jpg,dent,L2\n")
+    read(con, tmp_path / "set")
+    (reason,) = con.execute("select reason from raw.rejected_files").fetchone()
+    assert reason == "row 2: line_id of 'a.jpg' is 'L2', but 'L1' in an earlier row"
+
+
+def test_a_longer_manifest_adds_only_its_new_rows(con, tmp_path):
+    make_manifest(tmp_path / "set")
+    read(con, tmp_path / "set")
+    write(tmp_path / "set", "pictures/c.jpg", picture(99))
+    with (tmp_path / "set/manifest.csv").open("a") as file:
+        file.write("pictures/c.jpg,dent,1,1,2,2,L1,2026-10-02 06:00:00,79\n")
+    report, _ = read(con, tmp_path / "set")
+    assert (report.added.images, report.added.inspections, report.added.annotations) == (1, 1, 1)
+
+
+def test_one_golden_board_may_serve_many_units(con, tmp_path):
+    for name in ("a", "b", "golden"):
+        write(tmp_path, f"set/{name}.jpg", picture(ord(name[0])))
+    write(tmp_path, "set/manifest.csv", "uri,template_uri,label\na.jpg,golden.jpg,dent\nb.jpg,golden.jpg,ok\n")
+    read(con, tmp_path / "set")
+    assert con.execute("select count(*), count(distinct template_image_id) from raw.templates").fetchone() == (2, 1)
+    assert con.execute("select count(*) from raw.inspections").fetchone() == (2,)
+
+
+def test_a_single_image_can_be_ingested(con, tmp_path):
+    file = write(tmp_path, "one.jpg")
+    report = ingest(con, open_tree(str(file), tmp_path), tmp_path)
+    assert (report.layout, report.added.images) == ("images", 1)
+
+
+REAL = os.environ.get("DUCKSPECT_REAL_DATA")
+
+
+def count_deeppcb(root):
+    kinds = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
+    lines = [
+        line.split() for file in root.rglob("*_not/*.txt") for line in file.read_text().splitlines() if line.strip()
+    ]
+    goods = len(list(root.rglob("*_temp.jpg")))
+    return len(list(root.rglob("*.jpg"))), Counter(("box", kinds[int(f[4]) - 1]) for f in lines) + Counter(
+        {("class", "good"): goods}
+    )
+
+
+def count_voc(root):
+    names = re.findall(r"<name>(.*?)</name>", "".join(file.read_text() for file in root.rglob("*.xml")))
+    return len(list(root.rglob("*.jpg"))), Counter(("box", name) for name in names)
+
+
+def count_magnetic_tile(root):
+    counts = Counter()
+    for file in root.rglob("*.jpg"):
+        label = file.parts[-3].removeprefix("MT_").lower().replace("free", "good")
+        counts.update([("class", label), ("mask", label)])
+    return len(list(root.rglob("*.jpg"))), counts
+
+
+def count_lgp(root):
+    ng, ok = (len(list(root.rglob(f"*_{kind}_Image.bmp"))) for kind in ("NG", "OK"))
+    return ng + ok, Counter(
+        {(kind, label): n for kind in ("class", "mask") for label, n in (("defect", ng), ("good", ok))}
+    )
+
+
+REAL_SETS = {"deeppcb": count_deeppcb, "neu-det": count_voc, "magnetic-tile": count_magnetic_tile, "lgp": count_lgp}
+
+
+@pytest.mark.parametrize("name", list(REAL_SETS) if REAL else [])
+def test_the_real_sets_read_completely(con, tmp_path, name):
+    root = Path(REAL) / name
+    images, labels = REAL_SETS[name](root)
+    report = ingest(con, open_tree(str(root), tmp_path), tmp_path)
+    files = con.execute("select count(*) from raw.files where role in ('image', 'template')").fetchone()
+    assert files == (images,)
+    assert Counter(dict(_pairs(con))) == labels
+    assert report.added.rejected_files == 0
+
+
+def _pairs(con):
+    rows = con.execute("select kind, label, count(*) from raw.current_annotations group by all").fetchall()
+    return [((kind, label), count) for kind, label, count in rows]
+
+
+def test_labels_are_light_and_immutable():
+    with pytest.raises(AttributeError):
+        Label("class", "good").label = "bad"

@@ -1,0 +1,122 @@
+"""Promises about the repository itself: who imports whom, what the documents say, what talks to the network."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from models_py.layouts import layouts
+from udfs.cli import reference
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("models_py", "udfs", "dashboard")
+
+
+def imported(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_down_only(layer):
+    above = set(LAYERS[LAYERS.index(layer) + 1 :]) | {"tests", "benchmarks"}
+    for file in (ROOT / layer).rglob("*.py"):
+        assert not above & set(imported(file)), file
+
+
+def test_only_one_module_imports_ultralytics():
+    users = [file for layer in LAYERS for file in (ROOT / layer).rglob("*.py") if "ultralytics" in set(imported(file))]
+    assert users == [ROOT / "models_py/ultralytics_gate.py"]
+
+
+@pytest.mark.parametrize("module", ["udfs", "udfs.cli", "models_py.layouts", "models_py.ingest", "models_py.plant"])
+def test_torch_is_not_imported(module):
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ultralytics_comes_without_telemetry_downloads_or_installs():
+    code = (
+        "from models_py.ultralytics_gate import ultralytics\n"
+        "package = ultralytics()\n"
+        "from ultralytics.utils import AUTOINSTALL, ONLINE\n"
+        "from ultralytics.utils.events import events\n"
+        "assert not package.settings['sync'] and not AUTOINSTALL and not ONLINE and not events.enabled\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_dbt_and_streamlit_send_no_statistics():
+    assert "send_anonymous_usage_stats: false" in (ROOT / "dbt_project/dbt_project.yml").read_text()
+    assert tomllib.loads((ROOT / ".streamlit/config.toml").read_text())["browser"]["gatherUsageStats"] is False
+
+
+@pytest.mark.parametrize("name", list(reference.pages()))
+def test_the_generated_documents_are_up_to_date(name):
+    assert (ROOT / "docs" / name).read_text() == reference.pages()[name], "run `make docs`"
+
+
+def test_the_readme_names_every_layout_and_the_licence_of_ultralytics():
+    text = (ROOT / "README.md").read_text()
+    for layout in layouts():
+        assert f"`{layout.name}`" in text
+    assert "AGPL-3.0" in text
+    assert "models_py/ultralytics_gate.py" in text
+
+
+def test_the_lock_names_versions_and_no_host():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert len(lines) > 100
+    assert all("==" in line and "://" not in line and "@" not in line for line in lines)
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make test"
+    assert "\nmake test" in (ROOT / "README.md").read_text()
+
+
+def test_the_wheel_carries_the_sql(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+    assert {f"models_py/sql/schema/{path.name}" for path in (ROOT / "sql/schema").glob("*.sql")} <= names
+
+
+def test_dbt_builds_the_staging_layer_on_the_demo_plant(tmp_path):
+    from conftest import duckspect
+
+    warehouse = tmp_path / "w.duckdb"
+    assert duckspect("demo", "--units", "60", "-w", str(warehouse)).returncode == 0
+    command = [
+        str(Path(sys.executable).with_name("dbt")),
+        "build",
+        "--project-dir",
+        "dbt_project",
+        "--profiles-dir",
+        ".",
+    ]
+    paths = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+    result = subprocess.run(
+        [*command, *paths],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"DUCKSPECT_WAREHOUSE": str(warehouse), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    assert result.returncode == 0, result.stdout
+    assert "ERROR=0" in result.stdout
