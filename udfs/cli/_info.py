@@ -49,7 +49,7 @@ def facts(con: duckdb.DuckDBPyConnection, warehouse: Path | None) -> dict[str, A
             for schema, table, comment in con.execute(
                 "select schema_name, table_name, comment from duckdb_tables() "
                 "where not internal and database_name = current_database() "
-                "order by schema_name = 'main', schema_name, table_name"
+                "order by schema_name = 'main', schema_name desc, table_name"
             ).fetchall()
         ],
         "models": con.execute(_MODELS).to_arrow_table().to_pylist(),
