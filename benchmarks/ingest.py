@@ -104,10 +104,12 @@ def compare(title: str, count: int, picture: bytes, pairs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=10_000, help="boards of 640 x 640 pixels")
+    parser.add_argument("--medium", type=int, default=2_000, help="pictures of 1280 x 1280 pixels")
     parser.add_argument("--large", type=int, default=500, help="pictures of 2400 x 2400 pixels")
     parser.add_argument("--pairs", type=int, default=5)
     options = parser.parse_args()
     compare("boards", options.small, jpeg(640, 6), options.pairs)
+    compare("cameras", options.medium, jpeg(1280, 5), options.pairs)
     compare("large pictures", options.large, jpeg(2400, 4), options.pairs)
 
 

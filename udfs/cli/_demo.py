@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -25,11 +27,11 @@ group by all order by all
 """
 
 _NEXT = """Type next:
-  duckspect info
-  duckspect sql "select label, count(*) from raw.current_annotations group by 1 order by 2 desc"
-  duckspect sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
-  duckspect ingest YOUR_FOLDER --line YOUR_LINE
-  duckspect shell"""
+  {0} info
+  {0} sql "select label, count(*) from raw.current_annotations group by 1 order by 2 desc"
+  {0} sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
+  {0} ingest YOUR_FOLDER --line YOUR_LINE
+  {0} shell"""
 
 
 def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | None, *, as_json: bool) -> None:
@@ -55,4 +57,9 @@ def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | Non
         rows = con.execute(_SUMMARY).fetchall()
     emit(f"\n{warehouse_path(warehouse)} holds")
     emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
-    emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT}")
+    emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT.format(_own_name())}")
+
+
+def _own_name() -> str:
+    """How the user can call this program from here: by its name if it is on the path."""
+    return "duckspect" if shutil.which("duckspect") or not sys.argv[0].endswith("duckspect") else sys.argv[0]
