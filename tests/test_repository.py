@@ -96,6 +96,16 @@ def test_the_wheel_carries_the_sql(tmp_path):
     assert {f"models_py/sql/schema/{path.name}" for path in (ROOT / "sql/schema").glob("*.sql")} <= names
 
 
+def test_the_readme_shows_what_the_demo_prints(tmp_path):
+    from conftest import duckspect
+
+    shown = (ROOT / "README.md").read_text().partition("<!-- demo -->\n```\n")[2].partition("\n```")[0]
+    result = duckspect("demo", "-w", str(tmp_path / "warehouse.duckdb"))
+    printed = [line.rstrip() for line in result.stdout.replace(f"{tmp_path}/", "").splitlines() if line.strip()]
+    assert len(shown.splitlines()) > 10
+    assert shown in "\n".join(printed)
+
+
 def test_dbt_builds_the_staging_layer_on_the_demo_plant(tmp_path):
     from conftest import duckspect
 

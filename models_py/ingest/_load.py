@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64
 _BATCH = 4096
-_SMALL_FILE = 100_000
+_SMALL_FILE = 200_000
 """Bytes up to which one thread reads and hashes faster than several that wait for the interpreter's lock."""
 
 

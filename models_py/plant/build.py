@@ -44,7 +44,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A plant on disk."""
+    """A plant on disk; `drawn` is the number of units drawn by this call."""
 
     folder: Path
     manifest: Path
@@ -152,20 +152,18 @@ def _drawn(
 
 
 def draw_chunk(folder: Path, recipe: Recipe, chunk: tuple[int, int]) -> int:
-    """Draw units `chunk[0]` up to `chunk[1]` and note their manifest rows; return the number of images drawn."""
+    """Draw units `chunk[0]` up to `chunk[1]` and note their manifest rows; return their number."""
     rows: list[Row] = []
-    drawn = 0
     for number in range(*chunk):
         rng = story.unit_rng(recipe.seed, number)
         unit = story.plan(recipe.seed, number, recipe.units, recipe.start, rng)
         if unit.family == "boards":
-            drawn += _draw_template(folder, recipe.seed, unit)
+            _draw_template(folder, recipe.seed, unit)
         drawing = _drawing(unit, recipe.seed, rng)
         _save(folder / _uri(unit), _defocused(drawing.picture, unit.blur))
-        drawn += 1
         rows += _rows(folder, unit, drawing)
     _write(_part(folder, chunk), json.dumps(rows).encode())
-    return drawn
+    return chunk[1] - chunk[0]
 
 
 def _uri(unit: story.Unit) -> str:
@@ -185,13 +183,11 @@ def _design(*seed: int) -> boards.Design:
     return boards.design(np.random.default_rng(seed))
 
 
-def _draw_template(folder: Path, seed: int, unit: story.Unit) -> int:
+def _draw_template(folder: Path, seed: int, unit: story.Unit) -> None:
     file = folder / str(_template_uri(unit))
-    if file.exists():
-        return 0
-    place = _design_seed(seed, unit)
-    _save(file, boards.template(_design(*place), np.random.default_rng([*place, 1])))
-    return 1
+    if not file.exists():
+        place = _design_seed(seed, unit)
+        _save(file, boards.template(_design(*place), np.random.default_rng([*place, 1])))
 
 
 def _drawing(unit: story.Unit, seed: int, rng: np.random.Generator) -> Drawing:
