@@ -48,9 +48,7 @@ def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | Non
             workers=os.cpu_count() or 1,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    note(
-        f"The plant is in {plant.folder}: {plant.units:,} units, {plant.images:,} images; {plant.drawn:,} units were drawn now."
-    )
+    note(f"The plant is in {plant.folder}: {plant.units:,} units, {plant.images:,} images.")
     report = load(str(plant.folder), warehouse, Options(source="demo"))
     show(report, warehouse, as_json=as_json)
     if as_json:
