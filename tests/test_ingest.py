@@ -425,7 +425,7 @@ def test_watch_loads_what_arrives_and_waits_for_a_file_that_is_still_being_writt
                     stream.write(data[start : start + len(data) // 8])
                 time.sleep(0.5)  # longer than two looks: only its content shows that it is not complete
             assert eventually(lambda: count(warehouse) == 5)
-            assert count(warehouse, "rejected_files") == 0
+            assert eventually(lambda: count(warehouse, "rejected_files") == 0)
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=20)
         finally:

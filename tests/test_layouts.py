@@ -246,6 +246,7 @@ def test_a_folder_without_images_is_a_sentence(tmp_path):
         recognise(open_tree(str(tmp_path), tmp_path))
 
 
+VISA_LIST = "image,label,mask\ncandle/Data/Images/Anomaly/1.JPG,a,candle/Data/Masks/Anomaly/1.png\n"
 WRONG = {
     "a mask without its image": ("mvtec", "bottle/ground_truth/crack/9_mask.png", FULL, "no test image for this mask"),
     "a defect without its mask": ("mvtec", "bottle/test/crack/7.png", None, "no mask ground_truth/crack/7_mask.png"),
@@ -272,9 +273,45 @@ WRONG = {
     "a visa image that is not there": (
         "visa",
         "candle/image_anno.csv",
-        "image,label,mask\ncandle/no.JPG,normal,\n",
-        "line 2: there is no image 'candle/no.JPG'",
+        f"{VISA_LIST}candle/no.JPG,normal,\n",
+        "line 3: there is no image 'candle/no.JPG'",
     ),
+    "a visa image twice": (
+        "visa",
+        "candle/image_anno.csv",
+        f"{VISA_LIST}candle/Data/Images/Anomaly/1.JPG,b,\n",
+        "line 3: image 'candle/Data/Images/Anomaly/1.JPG' is listed twice",
+    ),
+    "a visa list without columns": (
+        "visa",
+        "candle/image_anno.csv",
+        "a,b\n1,2\n",
+        "needs the columns image, label, but",
+    ),
+    "a visa list that is no csv": ("visa", "candle/image_anno.csv", f"{VISA_LIST}{'x' * 200_000},a,\n", "not CSV"),
+    "a visa split without columns": ("visa", "split_csv/1cls.csv", "split\ntrain\n", "needs the columns image, split"),
+    "a visa mask that no line names": (
+        "visa",
+        "candle/Data/Masks/Anomaly/9.png",
+        FULL,
+        "no usable line of candle/image",
+    ),
+    "a mask by another name": ("mvtec", "bottle/ground_truth/crack/9.png", FULL, "a mask must be named ground_truth/"),
+    "another xml": ("voc", "ANNOTATIONS/c.xml", "<note/>", "must be an <annotation>, but is a <note>"),
+    "a size in words": (
+        "voc",
+        "ANNOTATIONS/c.xml",
+        VOC.format(w="wide", h=1, objects=""),
+        "size: 'wide' is not a number",
+    ),
+    "not a number in voc": (
+        "voc",
+        "ANNOTATIONS/c.xml",
+        VOC.format(w=64, h=48, objects=OBJECT.format("crazing", "nan", 2, 3, 4)),
+        "object 1: needs a name and four numbers in bndbox, but has name='crazing' xmin='nan'",
+    ),
+    "a picture of classes": ("voc", "SegmentationClass/a.png", FULL, "a picture of many classes at once"),
+    "not a number in yolo": ("yolo", "labels/val/c.txt", "1 nan .5 .1 .1", "must be a class number and fractions"),
 }
 
 
@@ -285,6 +322,11 @@ def test_what_is_wrong_is_rejected_by_name(tmp_path, name, file, content, reason
     found = rejects(name, tmp_path / "set")
     assert len(found) == 1
     assert reason in found[0]
+
+
+def coco_run(size, counts):
+    shape = {"size": size, "counts": counts}
+    return {"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "iscrowd": 1, "segmentation": shape}]}
 
 
 @pytest.mark.parametrize(
@@ -304,8 +346,32 @@ def test_what_is_wrong_is_rejected_by_name(tmp_path, name, file, content, reason
             {"annotations": [], "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}]},
             "image 1: its id or file",
         ),
+        (
+            {"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "bbox": [float("nan"), 1, 2, 2]}]},
+            "nan is not a",
+        ),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "iscrowd": 1}]}, "a crowd needs a segmentation"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": [7]}]}, "unknown category [7]"),
+        ({"annotations": ["what"]}, "annotation 1 of the list needs an image_id: 'what'"),
+        ({"annotations": "none"}, "annotations must be a list, but is 'none'"),
+        (
+            {"annotations": [{"id": 5, "image_id": n, "category_id": 7, "bbox": [1, 1, 2, 2]} for n in (1, 2)]},
+            "annotation 5: its id is listed twice",
+        ),
+        ({"images": [{"id": 1, "file_name": "a.jpg"}]}, "the image has no width and height"),
+        ({"annotations": [], "images": [{"file_name": "a.jpg"}]}, "image 1 of the list needs id and file_name"),
+        ({"annotations": [], "categories": [{"id": 7}]}, "category 1 of the list needs id and name"),
+        (
+            {"annotations": [], "categories": [{"id": 7, "name": "dent"}, {"id": 7, "name": "hole"}]},
+            "category 7: its id is listed twice",
+        ),
+        (coco_run([200_000, 200_000], [4 * 10**10]), "run lengths are for [200000, 200000]"),
+        (coco_run([48, 64], [5000, -5000, 3072]), "run lengths cover"),
     ],
-    ids=["category", "image", "bbox", "file", "twice"],
+    ids=[
+        *("category", "image", "bbox", "file", "twice", "nan", "crowd", "list", "text", "section", "annotation twice"),
+        *("no size", "no id", "no name", "category twice", "bomb", "negative"),
+    ],
 )
 def test_what_is_wrong_in_a_coco_file_is_rejected_by_name(tmp_path, change, reason):
     make_coco(tmp_path / "set")
@@ -469,6 +535,194 @@ def test_a_single_image_can_be_ingested(con, tmp_path):
     file = write(tmp_path, "one.jpg")
     report = ingest(con, open_tree(str(file), tmp_path), tmp_path)
     assert (report.layout, report.added.images) == ("images", 1)
+
+
+def labels_of(name, root):
+    """Every image with its labels as (kind, label, split)."""
+    layout = layout_named(name)(open_tree(str(root), root))
+    samples = [item for item in layout.samples() if not isinstance(item, Reject)]
+    return {
+        sample.image: [(x.kind, x.label, x.split) for x in layout.labels(sample) if isinstance(x, Label)]
+        for sample in samples
+    }
+
+
+def recognised(root):
+    return recognise(open_tree(str(root), root))[0].name
+
+
+def test_one_mvtec_category_may_be_asked_for_by_itself(con, tmp_path):
+    make_mvtec(tmp_path)
+    report, labels = read(con, tmp_path / "bottle")
+    assert report.layout == "mvtec"
+    assert labels == sorted(EXPECTED["mvtec"], key=str)
+    assert con.execute("select distinct product_type from raw.inspections").fetchall() == [("bottle",)]
+
+
+def test_an_annotation_belongs_to_the_image_of_its_name_in_its_own_folder(tmp_path):
+    for split in ("train", "valid"):
+        write(tmp_path, f"{split}/a.jpg")
+        write(tmp_path, f"{split}/a.xml", VOC.format(w=64, h=48, objects=OBJECT.format(split, 1, 2, 3, 4)))
+    assert recognised(tmp_path) == "voc"
+    assert labels_of("voc", tmp_path) == {
+        "train/a.jpg": [("box", "train", "train")],
+        "valid/a.jpg": [("box", "valid", "val")],
+    }
+
+
+def test_two_images_that_an_annotation_may_mean_are_named(tmp_path):
+    make_voc(tmp_path)
+    write(tmp_path, "OTHER/a.jpg")
+    assert rejects("voc", tmp_path) == ["several images are named a: IMAGES/a.jpg, OTHER/a.jpg"]
+
+
+def test_an_annotation_finds_its_image_by_the_filename_inside_without_suffix(tmp_path):
+    write(tmp_path, "IMAGES/crazing_1.jpg")
+    write(tmp_path, "ANNOTATIONS/one.xml", VOC.replace("x</f", "crazing_1</f").format(w=64, h=48, objects=""))
+    assert recognised(tmp_path) == "voc"
+    assert labels_of("voc", tmp_path) == {"IMAGES/crazing_1.jpg": [("class", "good", None)]}
+
+
+def test_the_list_trainval_speaks_only_where_no_other_does(tmp_path):
+    make_voc(tmp_path)
+    write(tmp_path, "ImageSets/Main/val.txt", "a\n")
+    write(tmp_path, "ImageSets/Main/train.txt", "")
+    write(tmp_path, "ImageSets/Main/trainval.txt", "a\nb\n")
+    splits = {image: labels[0][2] for image, labels in labels_of("voc", tmp_path).items() if labels}
+    assert splits == {"IMAGES/a.jpg": "val", "IMAGES/b.jpg": "train"}
+
+
+def small_coco(root, file, image, name="dent"):
+    document = {
+        "images": [{"id": 1, "file_name": image, "width": 64, "height": 48}],
+        "categories": [{"id": 1, "name": name}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}],
+    }
+    write(root, file, json.dumps(document))
+
+
+def test_images_of_one_name_are_told_apart_by_the_split_of_their_coco_file(tmp_path):
+    for split in ("train2017", "val2017"):
+        write(tmp_path, f"images/{split}/a.jpg")
+        small_coco(tmp_path, f"annotations/instances_{split}.json", "a.jpg")
+    assert labels_of("coco", tmp_path) == {
+        "images/train2017/a.jpg": [("box", "dent", "train")],
+        "images/val2017/a.jpg": [("box", "dent", "val")],
+    }
+
+
+def test_a_coco_file_in_the_folder_of_a_split_has_that_split(tmp_path):
+    write(tmp_path, "valid/a.jpg")
+    small_coco(tmp_path, "valid/_annotations.coco.json", "..\\valid\\a.jpg")
+    assert labels_of("coco", tmp_path) == {"valid/a.jpg": [("box", "dent", "val")]}
+
+
+def test_a_second_coco_file_of_the_same_images_is_rejected_by_name(tmp_path):
+    make_coco(tmp_path)
+    small_coco(tmp_path, "annotations/person_keypoints_train.json", "a.jpg", name="person")
+    reason = "1 images are labelled in annotations/instances_train.json already, the first is train/a.jpg"
+    assert rejects("coco", tmp_path) == [reason]
+    assert labels_of("coco", tmp_path)["train/a.jpg"] == [("box", "dent", "train"), ("mask", "dent", "train")]
+
+
+def test_a_broken_json_beside_a_coco_file_leaves_it_alone(tmp_path):
+    make_coco(tmp_path)
+    write(tmp_path, "config.json", "{ // broken")
+    assert ["not JSON" in reason for reason in rejects("coco", tmp_path)] == [True]
+    assert len(labels_of("coco", tmp_path)["train/a.jpg"]) == 2
+
+
+@pytest.mark.parametrize(
+    "item",
+    [{"category_id": 7, "iscrowd": 1}, {"category_id": 9, "bbox": [1, 1, 2, 2]}, {"category_id": 7, "bbox": [1]}],
+    ids=["crowd", "category", "bbox"],
+)
+def test_an_image_whose_only_annotation_is_unusable_is_not_called_good(tmp_path, item):
+    make_coco(tmp_path)
+    file = tmp_path / "annotations/instances_train.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": [{"id": 1, "image_id": 1, **item}]}))
+    assert labels_of("coco", tmp_path) == {"train/a.jpg": [], "train/b.jpg": [("class", "good", "train")]}
+
+
+def test_splits_of_a_data_yaml_are_folders_and_lists(tmp_path):
+    for name in ("images/lineA/a", "images/lineB/b", "images/rest/c"):
+        write(tmp_path, f"{name}.jpg")
+        write(tmp_path, f"{name.replace('images', 'labels')}.txt", "0 .5 .5 .1 .1")
+    write(tmp_path, "labels/classes.txt", "dent")
+    write(tmp_path, "held.txt", "./images/rest/c.jpg\n")
+    config = "names: {0: dent}\npath: ../set\ntrain: [images/lineA]\nval: ../images/lineB\ntest: held.txt\n"
+    write(tmp_path, "data.yaml", config)
+    splits = {image: labels[0][2] for image, labels in labels_of("yolo", tmp_path).items()}
+    assert splits == {"images/lineA/a.jpg": "train", "images/lineB/b.jpg": "val", "images/rest/c.jpg": "test"}
+    assert rejects("yolo", tmp_path) == []
+
+
+def test_the_nearest_data_yaml_names_the_classes(tmp_path):
+    for name in ("dent", "scratch"):
+        write(tmp_path, f"{name}/data.yaml", f"names: [{name}]")
+        write(tmp_path, f"{name}/images/a.jpg")
+        write(tmp_path, f"{name}/labels/a.txt", "0 .5 .5 .1 .1")
+    assert [labels[0][1] for labels in labels_of("yolo", tmp_path).values()] == ["dent", "scratch"]
+
+
+@pytest.mark.parametrize("names", [("2026-10-01", "2026-10-02"), ("20261001", "20261002 late"), ("images", "masks")])
+def test_days_and_parts_of_a_data_set_are_no_classes(tmp_path, names):
+    for name in names:
+        write(tmp_path, f"{name}/a.jpg")
+    assert recognised(tmp_path) == "images"
+
+
+def manifest(root, text, columns=None, name="manifest.csv"):
+    """Read a manifest without looking for its images; samples, and the reasons of the rejects."""
+    write(root, name, text)
+    found = list(layout_named("manifest")(open_tree(str(root / name), root), columns).samples())
+    return [item for item in found if not isinstance(item, Reject)], [x.reason for x in found if isinstance(x, Reject)]
+
+
+def test_names_of_units_and_labels_stay_as_they_are_written(tmp_path):
+    (sample,), _ = manifest(tmp_path, "uri,unit_id,line_id,label\na.jpg,007,1.10,true\n")
+    assert (sample.unit_id, sample.line_id, sample.labels[0].label) == ("007", "1.10", "true")
+
+
+@pytest.mark.parametrize("header", ["uri,path,lot", "path,uri,lot"])
+def test_a_users_column_of_our_name_is_kept_beside_the_one_that_stands_for_it(tmp_path, header):
+    text = "\n".join([header, "x,a.jpg,1" if header.startswith("uri") else "a.jpg,x,1"])
+    (sample,), _ = manifest(tmp_path, text, {"uri": "path", "unit_id": "path"})
+    assert (sample.image, sample.unit_id, sample.attributes) == ("a.jpg", "a.jpg", {"uri": "x", "lot": 1})
+
+
+def test_a_line_that_is_no_row_is_rejected_and_its_neighbours_are_read(tmp_path):
+    samples, reasons = manifest(tmp_path, "uri,label\na.jpg,dent\nb.jpg,d,e,f\n,dent\nc.jpg,ok\n")
+    assert [sample.image for sample in samples] == ["a.jpg", "c.jpg"]
+    assert reasons == [
+        "line 3: not a row of the table: Expected Number of Columns: 2 Found: 3: 'b.jpg,d,e,f'",
+        "row 3: uri is empty",
+    ]
+
+
+def test_a_row_with_a_box_and_a_mask_has_both(tmp_path):
+    text = "uri,kind,label,x1,y1,x2,y2,mask_uri\na.jpg,,dent,1,2,3,4,m.png\nb.jpg,mask,dent,1,2,3,4,m.png\n"
+    (a, b), _ = manifest(tmp_path, text)
+    assert [(label.kind, label.box, label.mask) for label in a.labels] == [
+        ("box", (1, 2, 3, 4), None),
+        ("mask", (1, 2, 3, 4), "m.png"),
+    ]
+    assert [label.kind for label in b.labels] == ["mask"]
+
+
+def test_one_image_spelled_twice_is_one_sample_and_blanks_do_not_disagree(tmp_path):
+    (sample,), reasons = manifest(tmp_path, "uri,label,line_id\na.jpg,dent,\n./b/../a.jpg,hole,L1\n")
+    assert (sample.image, sample.line_id, len(sample.labels), reasons) == ("a.jpg", "L1", 2, [])
+
+
+def test_attributes_that_disagree_are_rejected_by_name(tmp_path):
+    _, reasons = manifest(tmp_path, "uri,lot\na.jpg,1\na.jpg,2\n")
+    assert reasons == ["row 2: lot of 'a.jpg' is 2, but 1 in an earlier row"]
+
+
+def test_a_manifest_may_have_brackets_in_its_name(tmp_path):
+    (sample,), _ = manifest(tmp_path, "uri\na.jpg\n", name="lot[1]*.csv")
+    assert sample.image == "a.jpg"
 
 
 REAL = os.environ.get("DUCKSPECT_REAL_DATA")

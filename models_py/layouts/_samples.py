@@ -5,10 +5,11 @@ Labels and samples are named tuples: they are made by the hundred thousand, in a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["class", "box", "mask"]
 Box = tuple[float, float, float, float]
@@ -22,6 +23,29 @@ _GOOD_NAMES = frozenset({"good", "ok", "normal", "free", "no_defect", "defect_fr
 def canonical(label: str) -> str:
     """Spell every publisher's word for defect-free as `good`; leave defect names alone."""
     return GOOD if label.strip().lower() in _GOOD_NAMES else label.strip()
+
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""How publishers call the folders of a split."""
+
+
+def split_of(path: str) -> str | None:
+    """Name the split that a folder of the path stands for."""
+    return next((SPLITS[part] for part in path.split("/")[:-1] if part in SPLITS), None)
+
+
+def finite(values: Iterable[Any]) -> tuple[float, ...]:
+    """Read coordinates; a ValueError names the first that is no finite number."""
+    found = []
+    for value in values:
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{value!r} is not a number") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{value!r} is not a finite number")
+        found.append(number)
+    return tuple(found)
 
 
 class Label(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -11,20 +12,24 @@ from typing import Any, NamedTuple
 
 from models_py.errors import LayoutError
 from models_py.layouts._registry import Layout, register
-from models_py.layouts._samples import GOOD, Label, Reject, Sample
-from models_py.layouts._tree import Tree, folder, stem
+from models_py.layouts._samples import GOOD, SPLITS, Label, Reject, Sample, finite
+from models_py.layouts._tree import Tree, folder, parts, stem
 
-_SPLIT = re.compile(r"(?:^|[_/.-])(train|val|test)(?:\d*)(?:[_/.-]|$)")
-_SECTIONS = ('"images"', '"annotations"', '"categories"')
+_SPLIT = re.compile(r"(?:^|[_/.-])(train|validation|valid|val|test)\d*(?:[_/.-]|$)")
+_SECTIONS = ("images", "annotations", "categories")
+_MOST_PIXELS = 1 << 28
+"""A mask of more is a mistake or an attack: it would be drawn in memory."""
+
+Item = dict[str, Any]
 
 
 class _Entry(NamedTuple):
-    """What the JSON says of one image."""
+    """What the JSON says of one image; a bad annotation stays, so that the image is not called good."""
 
     image: str
     frame: tuple[float, float] | None
     split: str | None
-    annotations: list[dict[str, Any]]
+    annotations: list[Item | Reject]
 
 
 class _Document(NamedTuple):
@@ -32,7 +37,7 @@ class _Document(NamedTuple):
 
     path: str
     entries: dict[str, _Entry]
-    names: dict[int, str]
+    names: dict[int | str, str]
     rejects: list[Reject]
 
 
@@ -48,26 +53,53 @@ class COCO(Layout):
     def recognise(cls, tree: Tree) -> str | None:
         if not tree.images:
             return None
-        for path in tree.having(".json"):
+        largest = sorted(tree.having(".json"), key=lambda path: -tree.files[path].size)[:3]
+        for path in filter(tree.stat, largest):
             text = tree.text(path)
-            if all(section in text for section in _SECTIONS):
+            if all(f'"{section}"' in text for section in _SECTIONS):
                 return f"{path} has images, annotations and categories"
         return None
 
     @cached_property
-    def _documents(self) -> list[_Document]:
-        return [found for path in self.tree.having(".json") if (found := _read(self.tree, path))]
+    def _read(self) -> tuple[list[_Document], list[Reject]]:
+        """Every JSON file that is COCO, and what is wrong with the others."""
+        documents: list[_Document] = []
+        broken: list[Reject] = []
+        for path in self.tree.having(".json"):
+            try:
+                if found := _read(self.tree, path):
+                    documents.append(found)
+            except (ValueError, OSError, RecursionError) as error:
+                broken.append(Reject(path, f"not JSON: {error}"))
+        if broken and not documents:
+            raise LayoutError(f"{broken[0].path} is {broken[0].reason}.")
+        return documents, broken
 
     @cached_property
     def _by_image(self) -> dict[str, tuple[_Document, _Entry]]:
-        return {image: (doc, entry) for doc in self._documents for image, entry in doc.entries.items()}
+        found: dict[str, tuple[_Document, _Entry]] = {}
+        for document in self._read[0]:
+            for image, entry in document.entries.items():
+                found.setdefault(image, (document, entry))
+        return found
 
     def samples(self) -> Iterator[Sample | Reject]:
-        for document in self._documents:
+        documents, broken = self._read
+        yield from broken
+        for document in documents:
             yield from document.rejects
+            yield from self._overruled(document)
         for image in self.tree.images:
             found = self._by_image.get(image)
             yield Sample(image=image, sources=(found[0].path,) if found else ())
+
+    def _overruled(self, document: _Document) -> Iterator[Reject]:
+        """Say which images another file labels already, as COCO's own keypoints do."""
+        others = [(image, self._by_image[image][0].path) for image in document.entries]
+        twice = [(image, path) for image, path in others if path != document.path]
+        if twice:
+            image, path = twice[0]
+            yield Reject(document.path, f"{len(twice):,} images are labelled in {path} already, the first is {image}")
 
     def labels(self, sample: Sample) -> Iterable[Label | Reject]:
         found = self._by_image.get(sample.image)
@@ -79,79 +111,149 @@ class COCO(Layout):
 
 
 def _read(tree: Tree, path: str) -> _Document | None:
-    try:
-        data = json.loads(tree.text(path))
-    except ValueError as error:
-        raise LayoutError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(data, dict) or not {"images", "annotations", "categories"} <= data.keys():
+    data = json.loads(tree.text(path))
+    if not isinstance(data, dict) or not set(_SECTIONS) <= data.keys():
         return None
-    document = _Document(path, {}, {item["id"]: str(item["name"]) for item in data["categories"]}, [])
-    match = _SPLIT.search(stem(path).lower())
-    by_id = {}
-    for item in data["images"]:
-        image = _find(tree, path, str(item.get("file_name", "")))
-        if image is None:
-            document.rejects.append(Reject(path, f"image {item.get('id')}: there is no file {item.get('file_name')!r}"))
-        elif item["id"] in by_id or image in document.entries:
-            document.rejects.append(Reject(path, f"image {item['id']}: its id or file {image!r} is listed twice"))
-        else:
-            frame = (float(item["width"]), float(item["height"])) if item.get("width") and item.get("height") else None
-            by_id[item["id"]] = document.entries[image] = _Entry(image, frame, match[1] if match else None, [])
-    known = {item["id"] for item in data["images"]}
-    for item in data["annotations"]:
-        if item.get("image_id") in by_id:
-            by_id[item["image_id"]].annotations.append(item)
-        elif item.get("image_id") not in known:
-            reason = f"annotation {item.get('id')}: there is no image with id {item.get('image_id')}"
-            document.rejects.append(Reject(path, reason))
+    document = _Document(path, {}, {}, [])
+    for section in _SECTIONS:
+        if not isinstance(data[section], list):
+            document.rejects.append(Reject(path, f"{section} must be a list, but is {data[section]!r:.80}"))
+            return document
+    _read_categories(data["categories"], document)
+    by_id = _read_images(tree, data["images"], document)
+    _read_annotations(data["annotations"], by_id, document)
     return document
 
 
-def _find(tree: Tree, document: str, name: str) -> str | None:
-    """Look for an image beside the JSON, in a folder next to it, or by its name alone."""
-    name = name.lstrip("/")
+def _read_categories(items: list[Any], document: _Document) -> None:
+    for number, item in enumerate(items, 1):
+        if not _has(item, "id", "name"):
+            document.rejects.append(
+                Reject(document.path, f"category {number} of the list needs id and name: {item!r:.80}")
+            )
+        elif item["id"] in document.names:
+            document.rejects.append(Reject(document.path, f"category {item['id']}: its id is listed twice"))
+        else:
+            document.names[item["id"]] = str(item["name"])
+
+
+def _read_images(tree: Tree, items: list[Any], document: _Document) -> dict[int | str, _Entry | None]:
+    """Fill the document's entries; return them by id, None for images that cannot be used."""
+    by_id: dict[int | str, _Entry | None] = {}
+    match = _SPLIT.search(stem(document.path).lower())
+    split = SPLITS[match[1]] if match else _split_of(document.path)
+    for number, item in enumerate(items, 1):
+        if not _has(item, "id", "file_name"):
+            document.rejects.append(
+                Reject(document.path, f"image {number} of the list needs id and file_name: {item!r:.80}")
+            )
+            continue
+        image, key = _find(tree, document.path, str(item["file_name"]), split), item["id"]
+        if isinstance(image, Reject):
+            document.rejects.append(Reject(document.path, f"image {key}: {image.reason}"))
+            by_id.setdefault(key, None)
+        elif key in by_id or image in document.entries:
+            document.rejects.append(Reject(document.path, f"image {key}: its id or file {image!r} is listed twice"))
+        else:
+            by_id[key] = document.entries[image] = _Entry(image, _frame(item), split or _split_of(image), [])
+    return by_id
+
+
+def _read_annotations(items: list[Any], by_id: dict[int | str, _Entry | None], document: _Document) -> None:
+    seen: set[int | str] = set()
+    for number, item in enumerate(items, 1):
+        if not _has(item, "image_id"):
+            reason = f"annotation {number} of the list needs an image_id: {item!r:.80}"
+            document.rejects.append(Reject(document.path, reason))
+        elif item["image_id"] not in by_id:
+            reason = f"annotation {item.get('id')}: there is no image with id {item['image_id']}"
+            document.rejects.append(Reject(document.path, reason))
+        elif (entry := by_id[item["image_id"]]) is not None:
+            is_new = not _has(item, "id") or item["id"] not in seen
+            twice = Reject(document.path, f"annotation {item.get('id')}: its id is listed twice")
+            entry.annotations.append(item if is_new else twice)
+        if _has(item, "id"):
+            seen.add(item["id"])
+
+
+def _has(item: Any, *keys: str) -> bool:
+    """Whether an item has numbers or text under these keys."""
+    return isinstance(item, dict) and all(isinstance(item.get(key), int | str) for key in keys)
+
+
+def _frame(item: Item) -> tuple[float, float] | None:
+    try:
+        width, height = finite((item["width"], item["height"]))
+    except (KeyError, ValueError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _split_of(path: str) -> str | None:
+    """Name the split of a folder, which may carry a year."""
+    return next((SPLITS[name] for part in parts(path)[:-1] if (name := part.rstrip("0123456789")) in SPLITS), None)
+
+
+def _find(tree: Tree, document: str, name: str, split: str | None) -> str | Reject:
+    """Look for an image beside the JSON, in a folder next to it, or by its name alone; of several take its split's."""
+    name = posixpath.normpath(name.replace("\\", "/")).lstrip("/")
     for base in (folder(document), folder(folder(document)), ""):
-        if (path := f"{base}/{name}" if base else name) in tree.files:
+        if (path := posixpath.normpath(posixpath.join(base, name))) in tree.files:
             return path
     fitting = [path for path in tree.images_named(stem(name)) if path.endswith(f"/{name}")]
-    return fitting[0] if len(fitting) == 1 else None
+    if len(fitting) > 1 and split:
+        fitting = [path for path in fitting if _split_of(path) == split] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    several = f"several files are named {name!r}: {', '.join(fitting[:3])}"
+    return Reject(document, several if fitting else f"there is no file {name!r}")
 
 
-def _labels(item: dict[str, Any], document: _Document, entry: _Entry) -> Iterator[Label | Reject]:
-    number = item.get("id")
-    name = document.names.get(item.get("category_id", -1))
+def _labels(item: Item | Reject, document: _Document, entry: _Entry) -> Iterator[Label | Reject]:
+    if isinstance(item, Reject):
+        yield item
+        return
+    number, shape = item.get("id"), item.get("segmentation")
+    name = document.names.get(item["category_id"]) if _has(item, "category_id") else None
     if name is None:
         known = ", ".join(f"{key} {label}" for key, label in document.names.items())
         yield Reject(document.path, f"annotation {number}: unknown category {item.get('category_id')}; known: {known}")
         return
     try:
         if not item.get("iscrowd"):
-            x, y, width, height = map(float, item["bbox"])
+            x, y, width, height = finite(item["bbox"])
             yield Label("box", name, (x, y, x + width, y + height), entry.frame, split=entry.split)
-        if item.get("segmentation") and entry.frame:
-            png = _draw(item["segmentation"], (int(entry.frame[0]), int(entry.frame[1])))
-            yield Label("mask", name, mask_png=png, split=entry.split)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        elif not shape:
+            raise ValueError("a crowd needs a segmentation")
+        if shape:
+            yield Label("mask", name, mask_png=_draw(shape, entry.frame), split=entry.split)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         yield Reject(document.path, f"annotation {number}: bbox or segmentation cannot be read: {error!r}")
 
 
-def _draw(shape: Any, size: tuple[int, int]) -> bytes:
+def _draw(shape: Any, frame: tuple[float, float] | None) -> bytes:
     """Draw polygons, or run lengths of columns, as a PNG of 0 and 255."""
     from PIL import Image, ImageDraw
 
+    if frame is None:
+        raise ValueError("the image has no width and height, so its mask has no size")
+    width, height = int(frame[0]), int(frame[1])
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"a mask of {width} x {height} pixels is too large")
     if isinstance(shape, dict):
-        height, width = shape["size"]
+        if list(shape["size"]) != [height, width]:
+            raise ValueError(f"run lengths are for {shape['size']}, but the image is [{height}, {width}] high and wide")
         counts = shape["counts"] if isinstance(shape["counts"], list) else _uncompressed(shape["counts"])
-        if sum(counts) != width * height:
+        if min(counts, default=0) < 0 or sum(counts) != width * height:
             raise ValueError(f"run lengths cover {sum(counts)} pixels, but the image has {width * height}")
         pixels = b"".join((b"\xff" if index % 2 else b"\0") * count for index, count in enumerate(counts))
         mask = Image.frombytes("L", (height, width), pixels).transpose(Image.Transpose.TRANSPOSE)
     else:
-        mask = Image.new("L", size)
+        mask = Image.new("L", (width, height))
         for polygon in shape:
             if len(polygon) < 6:
                 raise ValueError(f"a polygon needs 3 points, but has {len(polygon) / 2:g}")
-            ImageDraw.Draw(mask).polygon([float(value) for value in polygon], fill=255)
+            ImageDraw.Draw(mask).polygon(list(finite(polygon)), fill=255)
     buffer = io.BytesIO()
     mask.save(buffer, "png")
     return buffer.getvalue()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from functools import cached_property
 
 from models_py.layouts._registry import Layout, register
-from models_py.layouts._samples import Label, Sample, canonical
+from models_py.layouts._samples import SPLITS, Label, Sample, canonical, split_of
 from models_py.layouts._tree import Tree, parts
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_DATE = re.compile(r"\d{4}([-_.]?)\d{2}\1\d{2}(\D.*)?$")
+_NO_CLASSES = {"images", "image", "imgs", "img", "masks", "mask", "labels", "annotations", "ground_truth", "templates"}
 
 
 @register
@@ -24,19 +25,17 @@ class FolderPerClass(Layout):
     def recognise(cls, tree: Tree) -> str | None:
         classes = {place[-1] for place in map(_place, tree.images) if place}
         depths = {len(parts(path)) for path in tree.images}
-        has_splits = any(set(parts(path)[:-2]) & _SPLITS.keys() for path in tree.images)
-        if len(depths) != 1 or len(classes) < (1 if has_splits else 2) or classes <= _SPLITS.keys():
+        has_splits = any(set(parts(path)[:-2]) & SPLITS.keys() for path in tree.images)
+        if len(depths) != 1 or len(classes) < (1 if has_splits else 2) or classes <= SPLITS.keys():
+            return None
+        if classes & _NO_CLASSES or all(map(_DATE.match, classes)):
             return None
         return f"{len(tree.images):,} images in folders named {', '.join(sorted(classes))}"
-
-    @cached_property
-    def _depth(self) -> int:
-        return min((len(parts(path)) for path in self.tree.images), default=0)
 
     def samples(self) -> Iterator[Sample]:
         for path in self.tree.images:
             place = _place(path)
-            split = next((_SPLITS[part] for part in place[:-1] if part in _SPLITS), None)
+            split = split_of("/".join(place))
             yield Sample(image=path, labels=(Label("class", canonical(place[-1]), split=split),) if place else ())
 
 

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import posixpath
-from collections.abc import Iterator, Sequence
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, ClassVar, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args
 
 from models_py.errors import LayoutError
 from models_py.layouts._registry import Layout, register
-from models_py.layouts._samples import Box, Kind, Label, Reject, Sample, canonical
+from models_py.layouts._samples import Box, Kind, Label, Reject, Sample, canonical, finite
 from models_py.layouts._tree import Tree, folder
+
+if TYPE_CHECKING:
+    import duckdb
 
 _IMAGE_COLUMNS = ("template_uri", "unit_id", "line_id", "station_id", "product_type", "captured_at")
 _LABEL_COLUMNS = ("kind", "label", "x1", "y1", "x2", "y2", "mask_uri", "split", "annotator", "annotated_at")
 COLUMNS = ("uri", *_IMAGE_COLUMNS, *_LABEL_COLUMNS)
+_TEXT_COLUMNS = tuple(name for name in COLUMNS if not name.endswith("_at") and name not in {"x1", "y1", "x2", "y2"})
 _NAMES = frozenset({"manifest.csv", "manifest.parquet"})
 
 Record = dict[str, Any]
+
+
+class _Row(NamedTuple):
+    """One row: its number, our columns under our names, and the user's own that are filled in."""
+
+    number: int
+    ours: Record
+    own: Record
 
 
 @register
@@ -39,24 +55,37 @@ class Manifest(Layout):
         path = _manifest_of(self.tree)
         if path is None:
             raise LayoutError(f"{self.tree.root}: must be a CSV or Parquet file, or hold a manifest.csv or .parquet.")
-        yield from self._grouped(path, self._read(path))
+        rejects, rows = self._read(path)
+        yield from rejects
+        yield from _grouped(path, rows)
 
-    def _read(self, path: str) -> list[Record]:
-        """Read all rows under our names; the user's other columns under `attributes`."""
+    def _read(self, path: str) -> tuple[list[Reject], list[_Row]]:
+        """Read all rows: our columns under our names, the user's own apart, and the lines that are no rows."""
         import duckdb
 
         names = self._column_names(path)
-        ours = {theirs: name for name, theirs in names.items()}
-        with duckdb.connect() as con:
-            con.execute("set TimeZone = 'UTC'")
-            try:
-                relation = con.execute(f"from {_reader(path)}", [_local_name(self.tree, path)])
-            except duckdb.Error as error:
-                raise LayoutError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from error
-            columns = [description[0] for description in relation.description or ()]
-            _check_columns(path, columns, names)
-            keys = [ours.get(column, column) for column in columns]
-            return [dict(zip(keys, row, strict=True)) for row in relation.fetchall()]
+        try:
+            with _local_name(self.tree, path) as local, duckdb.connect() as con:
+                con.execute("set TimeZone = 'UTC'")
+                reader = _reader(self.tree, path)
+                columns = _columns(con.execute(f"select * from {reader}) limit 0", [local]))
+                _check_columns(path, columns, names)
+                texts = dict.fromkeys(names[name] for name in _TEXT_COLUMNS if names[name] in columns)
+                rows = con.execute(f"select * from {reader}{_as_text(path, texts)})", [local]).fetchall()
+                bad = _bad_lines(con) if _is_csv(path) else {}
+        except duckdb.Error as error:
+            raise LayoutError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from error
+        places = {name: columns.index(theirs) for name, theirs in names.items() if theirs in columns}
+        own = [(column, place) for place, column in enumerate(columns) if place not in places.values()]
+        numbers = (number for number in itertools.count(1) if number + 1 not in bad)
+        return [Reject(path, f"line {line}: {reason}") for line, reason in bad.items()], [
+            _Row(
+                number,
+                {name: row[place] for name, place in places.items()},
+                {column: row[place] for column, place in own if row[place] is not None},
+            )
+            for number, row in zip(numbers, rows, strict=False)
+        ]
 
     def _column_names(self, path: str) -> dict[str, str]:
         for name in self.columns:
@@ -64,18 +93,19 @@ class Manifest(Layout):
                 raise LayoutError(f"--column: must name one of {', '.join(COLUMNS)}, but got {name!r} for {path}.")
         return {name: self.columns.get(name, name) for name in COLUMNS}
 
-    def _grouped(self, path: str, records: Sequence[Record]) -> Iterator[Sample | Reject]:
-        base = folder(path)
-        groups: dict[str, list[tuple[int, Record]]] = {}
-        for number, record in enumerate(records, 1):
-            if record.get("uri") in (None, ""):
-                yield Reject(path, f"row {number}: uri is empty")
-            else:
-                groups.setdefault(str(record["uri"]), []).append((number, record))
-        for uri, rows in groups.items():
-            problems, sample = _sample(path, base, uri, rows)
-            yield from problems
-            yield sample
+
+def _grouped(path: str, rows: Sequence[_Row]) -> Iterator[Sample | Reject]:
+    base = folder(path)
+    groups: dict[str, list[_Row]] = {}
+    for row in rows:
+        if row.ours.get("uri") in (None, ""):
+            yield Reject(path, f"row {row.number}: uri is empty")
+        else:
+            groups.setdefault(_place(base, str(row.ours["uri"])), []).append(row)
+    for image, rows_of_image in groups.items():
+        problems, sample = _sample(path, base, image, rows_of_image)
+        yield from problems
+        yield sample
 
 
 def _manifest_of(tree: Tree) -> str | None:
@@ -86,19 +116,47 @@ def _manifest_of(tree: Tree) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-def _reader(path: str) -> str:
-    return "read_parquet($1)" if path.lower().endswith(".parquet") else "read_csv($1, header = true, sample_size = -1)"
+def _is_csv(path: str) -> bool:
+    return path.lower().endswith(".csv")
 
 
-def _local_name(tree: Tree, path: str) -> str:
-    """Where DuckDB can read the table: itself if it is local, else a copy."""
-    if "://" not in tree.root:
-        return tree.uri(path)
-    import tempfile
+def _reader(tree: Tree, path: str) -> str:
+    """The table function, still open. The header decides on the separator: a bad row below would confuse DuckDB."""
+    if not _is_csv(path):
+        return "read_parquet($1"
+    header = re.sub(r'"[^"]*"', "", tree.text(path).lstrip().split("\n", 1)[0])
+    separator = max(",;\t|", key=header.count)
+    known = f", delim = '{separator}'" if separator in header else ""
+    return f"read_csv($1, header = true, sample_size = -1, store_rejects = true{known}"
 
-    with tempfile.NamedTemporaryFile(suffix=path.rsplit("/", 1)[-1], delete=False) as file:
-        file.write(tree.read(path))
-        return file.name
+
+def _as_text(path: str, columns: Iterable[str]) -> str:
+    """Keep names and numbers of units, lines and labels as they are written: 007 is not 7, true not True."""
+    if not _is_csv(path) or not columns:
+        return ""
+    quoted = ("'" + column.replace("'", "''") + "': 'VARCHAR'" for column in columns)
+    return f", types = {{{', '.join(quoted)}}}"
+
+
+def _columns(result: duckdb.DuckDBPyConnection) -> list[str]:
+    return [description[0] for description in result.description or ()]
+
+
+def _bad_lines(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
+    query = "select line, any_value(error_message), any_value(csv_line) from reject_errors group by line order by line"
+    return {line: f"not a row of the table: {reason}: {text!r}" for line, reason, text in con.execute(query).fetchall()}
+
+
+@contextmanager
+def _local_name(tree: Tree, path: str) -> Iterator[str]:
+    """Where DuckDB can read the table: itself if it is local, else a copy; it takes * and [ for a pattern."""
+    if "://" not in tree.root and not set("*?[") & set(tree.uri(path)):
+        yield tree.uri(path)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place, "manifest")
+        copy.write_bytes(tree.read(path))
+        yield str(copy)
 
 
 def _check_columns(path: str, columns: Sequence[str], names: dict[str, str]) -> None:
@@ -110,63 +168,74 @@ def _check_columns(path: str, columns: Sequence[str], names: dict[str, str]) -> 
             )
 
 
-def _sample(path: str, base: str, uri: str, rows: Sequence[tuple[int, Record]]) -> tuple[list[Reject], Sample]:
-    first = rows[0][1]
-    problems = [
-        Reject(path, f"row {number}: {name} of {uri!r} is {record[name]!r}, but {first[name]!r} in an earlier row")
-        for number, record in rows[1:]
-        for name in _IMAGE_COLUMNS
-        if record.get(name) != first.get(name)
-    ]
+def _sample(path: str, base: str, image: str, rows: Sequence[_Row]) -> tuple[list[Reject], Sample]:
+    facts, attributes, problems = _agreed(path, image, rows)
     labels: list[Label] = []
-    for number, record in rows:
+    for row in rows:
         try:
-            if (label := _label(record, base)) is not None:
-                labels.append(label)
+            labels.extend(_labels(row.ours, base))
         except ValueError as error:
-            problems.append(Reject(path, f"row {number}: {error}"))
+            problems.append(Reject(path, f"row {row.number}: {error}"))
     try:
-        captured_at = _moment(first.get("captured_at"))
+        captured_at = _moment(facts.get("captured_at"))
     except ValueError as error:
-        problems.append(Reject(path, f"row {rows[0][0]}: captured_at {error}"))
+        problems.append(Reject(path, f"row {rows[0].number}: captured_at {error}"))
         captured_at = None
-    template = first.get("template_uri")
+    template = facts.get("template_uri")
     return problems, Sample(
-        image=_place(base, uri),
+        image=image,
         sources=(path, *dict.fromkeys(label.mask for label in labels if label.mask)),
         template=_place(base, str(template)) if template else None,
         labels=tuple(labels),
         captured_at=captured_at,
-        attributes={key: value for key, value in first.items() if key not in COLUMNS and value is not None},
-        unit_id=_text(first.get("unit_id")),
-        line_id=_text(first.get("line_id")),
-        station_id=_text(first.get("station_id")),
-        product_type=_text(first.get("product_type")),
+        attributes=attributes,
+        unit_id=_text(facts.get("unit_id")),
+        line_id=_text(facts.get("line_id")),
+        station_id=_text(facts.get("station_id")),
+        product_type=_text(facts.get("product_type")),
     )
 
 
-def _label(record: Record, base: str) -> Label | None:
-    """Read the label of a row, None if it has none; the kind follows from what is filled in."""
+def _agreed(path: str, image: str, rows: Sequence[_Row]) -> tuple[Record, Record, list[Reject]]:
+    """What the rows say of the image itself: our columns, the user's own, and where a later row disagrees."""
+    facts: Record = {}
+    attributes: Record = {}
+    problems: list[Reject] = []
+    for row in rows:
+        ours = {name: value for name in _IMAGE_COLUMNS if (value := row.ours.get(name)) not in (None, "")}
+        for known, said in ((facts, ours), (attributes, row.own)):
+            for name, value in said.items():
+                if known.setdefault(name, value) != value:
+                    reason = f"{name} of {image!r} is {value!r}, but {known[name]!r} in an earlier row"
+                    problems.append(Reject(path, f"row {row.number}: {reason}"))
+    return facts, attributes, problems
+
+
+def _labels(record: Record, base: str) -> list[Label]:
+    """Read the labels of a row: none, one, or a box and a mask; the kind follows from what is filled in."""
     label, kind = _text(record.get("label")), _text(record.get("kind"))
     box, mask = _box(record), _text(record.get("mask_uri"))
     if label is None:
         if box or mask or kind:
             raise ValueError("has a box, mask or kind, but no label")
-        return None
-    inferred: Kind = "box" if box else "mask" if mask else "class"
+        return []
+    filled: list[Kind] = [name for name, value in (("box", box), ("mask", mask)) if value] or ["class"]  # type: ignore[misc]
     if kind not in (*get_args(Kind), None):
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, but is {kind!r}")
-    if kind not in (inferred, None):
-        raise ValueError(f"kind is {kind!r}, but the columns that are filled in make it a {inferred}")
-    return Label(
-        kind=inferred,
-        label=canonical(label),
-        box=box,
-        mask=_place(base, mask) if mask else None,
-        split=_text(record.get("split")),
-        annotator=_text(record.get("annotator")),
-        annotated_at=_moment(record.get("annotated_at")),
-    )
+    if kind is not None and kind != filled[-1]:  # a mask may have its bounds beside it
+        raise ValueError(f"kind is {kind!r}, but the columns that are filled in make it a {filled[-1]}")
+    return [
+        Label(
+            kind=found,
+            label=canonical(label),
+            box=box,
+            mask=_place(base, mask) if mask and found == "mask" else None,
+            split=_text(record.get("split")),
+            annotator=_text(record.get("annotator")),
+            annotated_at=_moment(record.get("annotated_at")),
+        )
+        for found in (filled if kind is None else filled[-1:])
+    ]
 
 
 def _box(record: Record) -> Box | None:
@@ -174,11 +243,10 @@ def _box(record: Record) -> Box | None:
     if all(value is None for value in values):
         return None
     try:
-        x1, y1, x2, y2 = (float(value) for value in values)  # type: ignore[arg-type]  # None raises, as it should
-    except (TypeError, ValueError):
-        raise ValueError(f"x1, y1, x2, y2 must be four numbers, but are {values}") from None
-    if not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise ValueError(f"x1, y1, x2, y2 must be finite, but are {values}")
+        x1, y1, x2, y2 = finite(values)
+    except ValueError as error:
+        what = "finite" if "finite" in str(error) else "four numbers"
+        raise ValueError(f"x1, y1, x2, y2 must be {what}, but are {values}") from None
     return x1, y1, x2, y2
 
 

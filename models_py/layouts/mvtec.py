@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from models_py.layouts._registry import Layout, register
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
-from models_py.layouts._tree import Tree, stem
+from models_py.layouts._tree import Tree, parts, stem
 
-_IMAGE = re.compile(r"(?:.*/)?(?P<category>[^/]+)/(?P<split>train|test)/(?P<defect>[^/]+)/[^/]+$")
-_MASK = re.compile(r"(?P<base>(?:.*/)?[^/]+)/ground_truth/(?P<defect>[^/]+)/(?P<name>[^/]+)_mask\.[^./]+$")
+_IMAGE = re.compile(r"(?:(?:.*/)?(?P<category>[^/]+)/)?(?P<split>train|test)/(?P<defect>[^/]+)/[^/]+$")
+_MASK = re.compile(r"(?:(?P<base>.*)/)?ground_truth/(?P<defect>[^/]+)/(?P<name>[^/]+)_mask\.[^./]+$")
 
 
 @register
@@ -25,7 +25,9 @@ class MVTec(Layout):
 
     @classmethod
     def recognise(cls, tree: Tree) -> str | None:
-        good = [m["category"] for path in tree.images if (m := _IMAGE.match(path)) and "/train/good/" in f"/{path}"]
+        good = [
+            _category(tree, m) for path in tree.images if (m := _IMAGE.match(path)) and "/train/good/" in f"/{path}"
+        ]
         masks = sum(_MASK.match(path) is not None for path in tree.images)
         if not good or not masks:
             return None
@@ -33,11 +35,13 @@ class MVTec(Layout):
         return f"{len(good):,} images in train/good and {masks:,} masks in ground_truth, for {categories}"
 
     def samples(self) -> Iterator[Sample | Reject]:
-        masks = {(m["base"], m["defect"], m["name"]): path for path in self.tree.images if (m := _MASK.match(path))}
+        masks = {
+            (m["base"] or "", m["defect"], m["name"]): path for path in self.tree.images if (m := _MASK.match(path))
+        }
         for path in self.tree.images:
             if _MASK.match(path) or not (match := _IMAGE.match(path)):
                 continue
-            base, defect = path.rsplit("/", 3)[0], match["defect"]
+            base, defect = "/".join(parts(path)[:-3]), match["defect"]
             mask = masks.pop((base, defect, stem(path)), None)
             label, split = canonical(defect), match["split"]
             labels = [Label("class", label, split=split)]
@@ -46,6 +50,14 @@ class MVTec(Layout):
             elif label != GOOD:
                 yield Reject(path, f"no mask ground_truth/{defect}/{stem(path)}_mask.png for this defective image")
             sources = (mask,) if mask is not None else ()
-            yield Sample(image=path, sources=sources, labels=tuple(labels), product_type=match["category"])
+            yield Sample(image=path, sources=sources, labels=tuple(labels), product_type=_category(self.tree, match))
         for path in masks.values():
             yield Reject(path, "no test image for this mask")
+        for path in self.tree.images:
+            if "ground_truth" in parts(path)[:-1] and not _MASK.match(path):
+                yield Reject(path, "a mask must be named ground_truth/<defect>/<image>_mask")
+
+
+def _category(tree: Tree, match: re.Match[str]) -> str:
+    """The folder above train and test, which may be the one that was asked for."""
+    return match["category"] or tree.root.rsplit("/", 1)[-1]

@@ -14,6 +14,7 @@ from models_py.layouts._tree import Tree, folder
 
 _LIST = re.compile(r"(?P<root>(?:.*/)?)(?P<object>[^/]+)/image_anno\.csv$")
 _IMAGE = re.compile(r"(?P<root>(?:.*/)?)(?P<object>[^/]+)/Data/Images/(?P<kind>Normal|Anomaly)/[^/]+$")
+_MASK = re.compile(r"(?P<object>.*)/Data/Masks/.*$")
 _SPLITS = ("1cls.csv", "2cls_highshot.csv", "2cls_fewshot.csv")
 
 
@@ -42,27 +43,43 @@ class VisA(Layout):
 
     @cached_property
     def _splits(self) -> dict[str, str]:
-        if self._split_file is None:
+        if self._split_file is None or isinstance(rows := _rows(self.tree, self._split_file, "image", "split"), Reject):
             return {}
         root = folder(folder(self._split_file))
-        return {_join(root, row["image"]): row["split"] for row in _rows(self.tree, self._split_file) if "split" in row}
+        return {_join(root, row["image"]): row["split"] for row in rows if row["image"] and row["split"]}
 
     def samples(self) -> Iterator[Sample | Reject]:
-        listed: set[str] = set()
+        seen: set[str] = set()
+        readable: set[str] = set()
+        if self._split_file and isinstance(wrong := _rows(self.tree, self._split_file, "image", "split"), Reject):
+            yield wrong
         for path in self.tree.having("image_anno.csv"):
             if not (match := _LIST.match(path)):
                 continue
-            for number, row in enumerate(_rows(self.tree, path), 2):
+            if isinstance(rows := _rows(self.tree, path, "image", "label"), Reject):
+                yield rows
+                continue
+            readable.add(folder(path))
+            for number, row in enumerate(rows, 2):
                 item = self._sample(path, match, row)
-                if isinstance(item, Sample):
-                    listed.add(item.image)
+                if isinstance(item, Sample) and item.image not in seen:
+                    seen.update((item.image, *item.sources))
                     yield item
                 else:
-                    yield Reject(path, f"line {number}: {item}")
+                    reason = item if isinstance(item, str) else f"image {item.image!r} is listed twice"
+                    yield Reject(path, f"line {number}: {reason}")
+        yield from self._unlisted(seen, readable)
+
+    def _unlisted(self, seen: set[str], readable: set[str]) -> Iterator[Sample | Reject]:
+        """Images that no list names, and masks that no line of a readable list names."""
         for path in self.tree.images:
-            if (match := _IMAGE.match(path)) and path not in listed:
+            if path in seen:
+                continue
+            if match := _IMAGE.match(path):
                 labels = (Label("class", GOOD),) if match["kind"] == "Normal" else ()
                 yield Sample(image=path, labels=labels, product_type=match["object"])
+            elif (match := _MASK.match(path)) and match["object"] in readable:
+                yield Reject(path, f"no usable line of {match['object']}/image_anno.csv names this mask")
 
     def _sample(self, path: str, match: re.Match[str], row: dict[str, str]) -> Sample | str:
         root = match["root"].rstrip("/")
@@ -81,8 +98,17 @@ class VisA(Layout):
         return Sample(image=image, sources=sources, labels=tuple(labels), product_type=match["object"])
 
 
-def _rows(tree: Tree, path: str) -> Iterator[dict[str, str]]:
-    yield from csv.DictReader(io.StringIO(tree.text(path)))
+def _rows(tree: Tree, path: str, *needed: str) -> list[dict[str, str]] | Reject:
+    """Read a list, which must have the columns that are needed."""
+    reader = csv.DictReader(io.StringIO(tree.text(path)))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        return Reject(path, f"line {reader.line_num}: not CSV: {error}")
+    columns = reader.fieldnames or []
+    if not set(needed) <= set(columns):
+        return Reject(path, f"line 1: needs the columns {', '.join(needed)}, but has {', '.join(columns)}")
+    return rows
 
 
 def _join(root: str, path: str) -> str:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from models_py.errors import LayoutError
 from models_py.layouts._registry import Layout, register
-from models_py.layouts._samples import GOOD, Label, Reject, Sample
+from models_py.layouts._samples import GOOD, Box, Label, Reject, Sample, finite, split_of
 from models_py.layouts._tree import Tree, folder, parts
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _IMAGES = re.compile(r"(^|/)images/(?!.*(^|/)images/)")
+_NO_LABELS = {"classes.txt", "obj.names", "train.txt", "val.txt", "test.txt"}
 _UNIT = (1.0, 1.0)
+
+
+class _Config(NamedTuple):
+    """One data.yaml: the names of its classes, and the folders and images of its splits."""
+
+    path: str
+    names: dict[int, str]
+    splits: dict[str, str]
+    lists: tuple[str, ...]
+
+    def split_of(self, image: str) -> str | None:
+        """Look the image up in the lists, then its folders from the inside out."""
+        while image:
+            if found := self.splits.get(image):
+                return found
+            image = folder(image)
+        return None
 
 
 @register
@@ -36,59 +54,98 @@ class YOLO(Layout):
         return f"{configs[0]} and {labelled:,} images with a text file in the twin folder labels"
 
     @cached_property
-    def _config(self) -> str:
-        configs = _configs(self.tree)
-        if not configs:
+    def _known(self) -> dict[str, _Config]:
+        """Every data.yaml by the folder it governs."""
+        found = {folder(path): _read(self.tree, path) for path in reversed(_configs(self.tree))}
+        if not found:
             raise LayoutError(f"{self.tree.root}: a YOLO data set needs a data.yaml with its class names.")
-        return configs[0]
+        return found
 
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        try:
-            found: Any = yaml.safe_load(self.tree.text(self._config))["names"]
-            pairs = found.items() if isinstance(found, dict) else enumerate(found)
-            return {int(number): str(name) for number, name in pairs}
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise LayoutError(f"{self._config}: must have 'names', a list of classes, but: {error}.") from error
+    def _config(self, path: str) -> _Config:
+        """The nearest data.yaml above a file, else the first there is."""
+        while path:
+            path = folder(path)
+            if path in self._known:
+                return self._known[path]
+        return self._known[min(self._known)]
 
     def samples(self) -> Iterator[Sample | Reject]:
         used: set[str] = set()
         for path in self.tree.images:
-            labels = _twin(path)
+            labels, config = _twin(path), self._config(path)
             used.add(labels)
-            yield Sample(image=path, sources=(labels, self._config) if labels in self.tree.files else ())
+            sources = (labels, config.path, *config.lists) if labels in self.tree.files else ()
+            yield Sample(image=path, sources=sources)
         for path in self.tree.having(".txt"):
-            if path not in used and "labels" in parts(folder(path)):
+            if path not in used and "labels" in parts(folder(path)) and parts(path)[-1] not in _NO_LABELS:
                 yield Reject(path, "no image in the twin folder images for this label file")
 
     def labels(self, sample: Sample) -> Iterable[Label | Reject]:
         if not sample.sources:
             return ()
-        split = next((_SPLITS[part] for part in parts(sample.image)[:-1] if part in _SPLITS), None)
-        found = list(self._parse(sample.sources[0], split))
+        config = self._config(sample.image)
+        split = split_of(sample.image) or config.split_of(sample.image)
+        found = list(_parse(self.tree.text(sample.sources[0]), sample.sources[0], config, split))
         return found or [Label("class", GOOD, split=split)]
 
-    def _parse(self, path: str, split: str | None) -> Iterator[Label | Reject]:
-        for number, line in enumerate(self.tree.text(path).splitlines(), 1):
-            fields = line.split()
-            if not fields:
-                continue
-            try:
-                kind, values = int(fields[0]), list(map(float, fields[1:]))
-            except ValueError:
-                yield Reject(path, f"line {number}: must be a class number and fractions, but got {line!r}")
-                continue
-            if kind not in self._names:
-                known = ", ".join(f"{key} {name}" for key, name in self._names.items())
-                yield Reject(path, f"line {number}: unknown class {kind}; {self._config} knows {known}")
-            elif len(values) == 4:
-                x, y, w, h = values
-                yield Label("box", self._names[kind], (x - w / 2, y - h / 2, x + w / 2, y + h / 2), _UNIT, split=split)
-            elif len(values) >= 6 and len(values) % 2 == 0:
-                xs, ys = values[0::2], values[1::2]
-                yield Label("box", self._names[kind], (min(xs), min(ys), max(xs), max(ys)), _UNIT, split=split)
-            else:
-                yield Reject(path, f"line {number}: must have 4 numbers or the points of a polygon, but got {line!r}")
+
+def _parse(text: str, path: str, config: _Config, split: str | None) -> Iterator[Label | Reject]:
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            kind, values = int(fields[0]), finite(fields[1:])
+        except ValueError:
+            yield Reject(path, f"line {number}: must be a class number and fractions, but got {line!r}")
+            continue
+        if kind not in config.names:
+            known = ", ".join(f"{key} {name}" for key, name in config.names.items())
+            yield Reject(path, f"line {number}: unknown class {kind}; {config.path} knows {known}")
+        elif (box := _box(values)) is None:
+            yield Reject(path, f"line {number}: must have 4 numbers or the points of a polygon, but got {line!r}")
+        else:
+            yield Label("box", config.names[kind], box, _UNIT, split=split)
+
+
+def _box(values: tuple[float, ...]) -> Box | None:
+    if len(values) == 4:
+        x, y, w, h = values
+        return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+    if len(values) >= 6 and len(values) % 2 == 0:
+        xs, ys = values[0::2], values[1::2]
+        return min(xs), min(ys), max(xs), max(ys)
+    return None
+
+
+def _read(tree: Tree, path: str) -> _Config:
+    try:
+        data: Any = yaml.safe_load(tree.text(path))
+        found = data["names"]
+        pairs = found.items() if isinstance(found, dict) else enumerate(found)
+        names = {int(number): str(name) for number, name in pairs}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
+        raise LayoutError(f"{path}: must have 'names', a list of classes, but: {error}.") from error
+    splits: dict[str, str] = {}
+    lists: list[str] = []
+    for split in ("test", "val", "train"):
+        value = data.get(split) or ()
+        for place in map(str, [value] if isinstance(value, str) else value):
+            for found in _places(path, str(data.get("path") or ""), place):
+                splits[found] = split
+                if found in tree.files and found.endswith(".txt"):
+                    lists.append(found)
+                    lines = filter(None, map(str.strip, tree.text(found).splitlines()))
+                    splits.update((image, split) for line in lines for image in _places(found, "", line))
+    return _Config(path, names, splits, tuple(dict.fromkeys(lists)))
+
+
+def _places(file: str, base: str, place: str) -> Iterator[str]:
+    """Where in the tree a path of a data.yaml may lead: tools disagree on what `path` and `..` are relative to."""
+    for start in dict.fromkeys((base, "")):
+        path = posixpath.normpath(posixpath.join("/", folder(file), start, place)).lstrip("/")
+        if path:
+            yield path
 
 
 def _configs(tree: Tree) -> list[str]:
