@@ -19,3 +19,7 @@ class ImageError(DuckspectError):
 
 class IncompleteImageError(ImageError):
     """The file ends too early: a broken copy, or one that is still being written."""
+
+
+class RegistryError(DuckspectError):
+    """A model, version or alias does not exist, or an artifact is missing or not what was registered."""

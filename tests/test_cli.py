@@ -9,19 +9,18 @@ import time
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-import typer
 from conftest import duckspect
 
 from models_py.warehouse import migrations
 from udfs import connect
-from udfs.cli._app import app
+from udfs.cli import reference
 
-COMMANDS = [command.callback.__name__ for command in app.registered_commands]
+COMMANDS = dict(reference.commands())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_one_line_and_one_example_of_itself(command):
-    text = typer.main.get_command(app).get_command(None, command).help
+    text = COMMANDS[command].help
     summary, _, example = text.partition("\n\n")
     assert summary.endswith(".")
     assert "\n" not in summary
@@ -30,7 +29,7 @@ def test_every_command_has_one_line_and_one_example_of_itself(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(command):
-    for parameter in typer.main.get_command(app).get_command(None, command).params:
+    for parameter in COMMANDS[command].params:
         assert parameter.help, parameter.name
 
 

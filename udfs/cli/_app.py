@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _data, _query
+from udfs.cli import _data, _models, _query, _workshop
 
 app = typer.Typer(
     name="duckspect",
@@ -36,5 +36,18 @@ def _root(
     pass
 
 
-for _command in (_data.init, _data.demo, _data.ingest, _data.info, _data.layouts, _query.sql, _query.shell):
+for _command in (
+    _data.init,
+    _data.demo,
+    _data.ingest,
+    _data.info,
+    _data.layouts,
+    _workshop.train,
+    _workshop.evaluate,
+    _workshop.tune,
+    _workshop.architectures,
+    _query.sql,
+    _query.shell,
+):
     app.command()(_command)
+app.add_typer(_models.models, name="models")

@@ -6,11 +6,15 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import typer
 
+from models_py.architectures import TASKS, list_architectures
 from models_py.layouts import layouts
+from models_py.options import describe
+from models_py.tasks import options_of
 from models_py.warehouse import migrate
 from udfs.cli._app import app
 
@@ -20,6 +24,7 @@ _MADE = "<!-- Made by `make docs`; edit the source it is made from. -->\n"
 def pages() -> dict[str, str]:
     """Every generated page by file name."""
     return {
+        "architectures.md": "\n".join(_architectures()),
         "cli.md": "\n".join(_cli()),
         "layouts.md": "\n".join(_layouts()),
         "warehouse.md": "\n".join(_warehouse()),
@@ -28,10 +33,7 @@ def pages() -> dict[str, str]:
 
 def _cli() -> Iterator[str]:
     yield f"{_MADE}\n# Commands\n"
-    root = typer.main.get_command(app)
-    context = root.make_context("duckspect", [], resilient_parsing=True)
-    for name in root.list_commands(context):  # type: ignore[attr-defined]
-        command = root.get_command(context, name)  # type: ignore[attr-defined]
+    for name, command in commands():
         text, _, example = inspect.cleandoc(command.help).partition("Example: ")
         yield f"## duckspect {name}\n\n{text.strip()}\n\n```\n{example.strip()}\n```\n"
         yield "| option | meaning |\n|---|---|"
@@ -43,6 +45,34 @@ def _cli() -> Iterator[str]:
             )
             yield f"| {spelled} | {parameter.help} |"
         yield ""
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command with its full name, those of groups included."""
+
+    def walk(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        context = group.make_context("duckspect", [], resilient_parsing=True)
+        for name in group.list_commands(context):
+            found = group.get_command(context, name)
+            if hasattr(found, "list_commands"):
+                yield from walk(found, f"{prefix}{name} ")
+            else:
+                yield f"{prefix}{name}", found
+
+    yield from walk(typer.main.get_command(app), "")
+
+
+def _architectures() -> Iterator[str]:
+    yield f"{_MADE}\n# Architectures\n"
+    yield "The first of a task is its default; the first weights are an architecture's default."
+    for task in TASKS:
+        yield f"\n## {task}\n\n| architecture | what it is | weights |\n|---|---|---|"
+        for item in list_architectures(task):
+            yield f"| `{item.name}` | {item.title} | {', '.join(item.weights)} |"
+        yield "\n| option | default | meaning |\n|---|---|---|"
+        for name, default, meaning in describe(options_of(task)):
+            yield f"| `{name}` | {default} | {meaning} |"
+    yield ""
 
 
 def _layouts() -> Iterator[str]:

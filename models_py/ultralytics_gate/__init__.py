@@ -1,4 +1,4 @@
-"""The one door to `ultralytics`, which is AGPL-3.0: no other module imports it, so it can be left out or replaced.
+"""The one door to `ultralytics`, which is AGPL-3.0: nothing outside imports it, so it can be left out or replaced.
 
 Behind the door nothing phones home: no DNS probe, no usage events, no hub sync, no third-party loggers, and no package
 is installed behind the user's back.
@@ -6,7 +6,10 @@ is installed behind the user's back.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import shutil
 import tempfile
 from functools import cache
 from types import ModuleType
@@ -21,7 +24,10 @@ def ultralytics() -> ModuleType:
     """Import ultralytics with everything off that talks to the network; raises a sentence if it is not installed."""
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="duckspect-yolo-"))
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        os.environ["YOLO_CONFIG_DIR"] = folder = tempfile.mkdtemp(prefix="duckspect-yolo-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         import ultralytics as package
     except ImportError as error:
@@ -29,5 +35,6 @@ def ultralytics() -> ModuleType:
             f"YOLO models need the package ultralytics (AGPL-3.0), which is not installed: {error}. "
             "Install it with `pip install ultralytics`, or choose a torchvision detector."
         ) from error
-    package.settings.update(dict.fromkeys(_INTEGRATIONS, False))  # type: ignore[no-untyped-call]
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    package.settings.update(dict.fromkeys(_INTEGRATIONS, False))
     return package

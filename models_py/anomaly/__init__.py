@@ -1,0 +1,1 @@
+"""Good images alone into a measure of how unusual another one is."""

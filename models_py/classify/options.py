@@ -1,0 +1,22 @@
+"""Options of classification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models_py.options import Options, Search, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(Options):
+    """Options of classification."""
+
+    smoothing: float = option(0.05, "Label smoothing", low=0, high=0.5, tune=Search(0.0, 0.2))
+    balance: float = option(0.5, "How far rare classes are weighted up: 0 not at all, 1 fully", low=0, high=1)
+    flip: bool = option(True, "Flip images at random")
+    turn: bool = option(True, "Turn images by quarters at random")
+    zoom: float = option(0.15, "Zoom at random by up to this share", low=0, high=1, tune=Search(0.0, 0.4))
+    light: float = option(0.2, "Change brightness at random by up to this share", low=0, high=1, tune=Search(0.0, 0.4))
+
+
+OPTIONS = ClassifyOptions

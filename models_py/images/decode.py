@@ -1,0 +1,137 @@
+"""Any image file into the same pixels, for training and serving alike."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps
+
+from models_py.errors import ImageError
+from models_py.images.header import ImageFacts, Limits, probe
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Image.MAX_IMAGE_PIXELS = None  # probe has its own limit, and says so
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+_WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def decode(data: bytes, limits: Limits | None = None) -> torch.Tensor:
+    """Decode an image file to uint8 RGB (3, height, width); raise ImageError with the reason if that fails.
+
+    16 bits are scaled to 8 by their full range, alpha is dropped, CMYK converted, the first frame of several taken, and
+    EXIF rotation applied. A file that ends too early is refused, never filled up with grey.
+    """
+    facts = probe(data, limits)
+    if facts.format in ("jpeg", "png"):
+        try:
+            return _fast(data, facts)
+        except RuntimeError:  # torchvision knows fewer kinds than Pillow: CMYK, 16 bits
+            pass
+    return _checked(_pillow(data, facts), facts)
+
+
+def _fast(data: bytes, facts: ImageFacts) -> torch.Tensor:
+    from torchvision.io import ImageReadMode, decode_image
+
+    if facts.format == "jpeg" and facts.channels == 4:
+        raise RuntimeError("CMYK")
+    if facts.format == "png" and data[24] == 16:
+        raise RuntimeError("16 bits")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        buffer = torch.frombuffer(data, dtype=torch.uint8)
+        return _checked(decode_image(buffer, ImageReadMode.RGB, apply_exif_orientation=True), facts)
+
+
+def _checked(pixels: torch.Tensor, facts: ImageFacts) -> torch.Tensor:
+    if pixels.shape != (3, facts.height, facts.width):
+        raise ImageError(
+            f"{facts.format}: damaged: the header says {facts.width} x {facts.height}, "
+            f"the picture is {pixels.shape[2]} x {pixels.shape[1]}"
+        )
+    return pixels
+
+
+def _pillow(data: bytes, facts: ImageFacts) -> torch.Tensor:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as opened:
+                opened.load()
+                upright = ImageOps.exif_transpose(opened)
+                pixels = _to_rgb(upright)
+    except ImageError:
+        raise
+    except Exception as error:
+        words = str(error).splitlines()
+        raise ImageError(f"{facts.format}: damaged: {words[0] if words else type(error).__name__}") from error
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _WIDE_GREY or image.mode == "F":
+        return np.repeat(_to_bytes(np.asarray(image))[..., None], 3, 2)
+    return np.array(image.convert("RGB"))
+
+
+def _to_bytes(wide: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale 16 bits to 8 by their full range; floats must lie between 0 and 1, or 0 and 255."""
+    values = wide.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite((low, high)).all() or low < 0 or high > 65535:
+        raise ImageError(f"pixels from {low:g} to {high:g}: must be 8 or 16 bits, or floats from 0 to 1 or 255")
+    if np.issubdtype(wide.dtype, np.floating):
+        return np.round(values * (255 if high <= 1 else 1)).clip(0, 255).astype(np.uint8)
+    return np.round(values / 257).astype(np.uint8)
+
+
+def decode_mask(data: bytes) -> torch.Tensor:
+    """Decode a mask to uint8 (height, width): 1 for defect, 0 for background.
+
+    Any value but 0 is defect; where a mask has more than two grey values, as after JPEG, those from 128 on.
+    """
+    facts = probe(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as opened:
+                values = np.array(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
+    except Exception as error:
+        raise ImageError(f"{facts.format}: the mask is damaged: {str(error).splitlines()[:1]}") from error
+    if values.ndim == 3:
+        values = values.max(2)
+    values = values.astype(np.uint8)
+    has_greys = int(values.max(initial=0)) > 127 and len(np.unique(values)) > 2
+    return torch.from_numpy((values > (127 if has_greys else 0)).astype(np.uint8))
+
+
+def open_bytes(uri: str) -> bytes:
+    """Read a file or URL; raise ImageError with its name if that fails."""
+    if "://" in uri and not uri.startswith("file://"):
+        return _remote(uri)
+    try:
+        with open(uri.removeprefix("file://"), "rb") as opened:
+            return opened.read()
+    except FileNotFoundError as error:
+        raise ImageError(f"{uri}: there is no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{uri}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _remote(uri: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(uri, "rb") as opened:
+            data: bytes = opened.read()
+            return data
+    except Exception as error:
+        words = str(error).splitlines()
+        raise ImageError(f"{uri}: cannot be read: {words[0] if words else type(error).__name__}") from error

@@ -1,0 +1,29 @@
+"""What a model is judged by: ranking, classes, boxes, pixels, and the threshold that costs least."""
+
+from models_py.metrics.classification import accuracy, classification_report, confusion, macro_f1
+from models_py.metrics.detection import Boxes, average_precisions, detection_report, match
+from models_py.metrics.operating import Costs, OperatingPoint, choose, choose_boxes, quantile
+from models_py.metrics.ranking import auroc, average_precision, f1_max, recall_at_false_rejects
+from models_py.metrics.segmentation import SegmentationCounts, segmentation_report
+
+__all__ = [
+    "Boxes",
+    "Costs",
+    "OperatingPoint",
+    "SegmentationCounts",
+    "accuracy",
+    "auroc",
+    "average_precision",
+    "average_precisions",
+    "choose",
+    "choose_boxes",
+    "classification_report",
+    "confusion",
+    "detection_report",
+    "f1_max",
+    "macro_f1",
+    "match",
+    "quantile",
+    "recall_at_false_rejects",
+    "segmentation_report",
+]

@@ -1,0 +1,140 @@
+"""The operating point: the threshold from which a score rejects, chosen by what mistakes cost.
+
+An escape is a defect that is passed, an overkill a good part that is rejected. A score at the threshold rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from models_py.metrics._evidence import BoolArray, FloatArray, checked_pair, checked_scores
+from models_py.metrics.detection import Boxes, by_image, match
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one mistake of each kind costs, in any unit."""
+
+    escape: float = 10.0
+    overkill: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.escape < np.inf and 0 <= self.overkill < np.inf):
+            raise ValueError(f"costs: must be 0 or more, but got escape {self.escape} and overkill {self.overkill}.")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold, the mistakes it makes on the validation images, and why it was chosen."""
+
+    threshold: float
+    escapes: int
+    overkills: int
+    cost: float
+    reason: str
+
+
+def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs) -> OperatingPoint:
+    """Return the cheapest threshold, in the middle of the widest gap between scores that is cheapest.
+
+    Where only rejecting everything or nothing is cheapest, the threshold lies half a gap beyond the outermost score.
+    """
+    flat, marks = checked_pair(scores, is_defective)
+    if not len(flat):
+        raise ValueError("scores: must hold at least one validation image, but is empty. Put images into that split.")
+    threshold, escapes, overkills = _cheapest(flat, marks, costs)
+    where = _counted(len(flat), "validation image")
+    if marks.all() or not marks.any():
+        where += " (none of them good)" if marks.all() else " (none of them defective)"
+    return _point(threshold, escapes, overkills, costs, where)
+
+
+def choose_boxes(
+    truths: Sequence[Boxes], predictions: Sequence[Boxes], costs: Costs, iou: float = 0.5
+) -> OperatingPoint:
+    """Return the cheapest threshold for boxes: a truth not found is an escape, a prediction in vain an overkill.
+
+    Matching goes from the highest score down, so a threshold only removes its last steps: one matching serves all.
+    Where nothing was predicted every threshold is equal, and it is 0.5.
+    """
+    found = [match(truth, predicted, iou) >= 0 for truth, predicted in by_image(truths, predictions)]
+    is_hit = np.concatenate([np.empty(0, np.bool_), *found])
+    scores = np.concatenate([np.empty(0), *(each.scores for each in predictions if each.scores is not None)])
+    defects = sum(len(truth.labels) for truth in truths)
+    never_found = defects - int(is_hit.sum())
+    threshold, escapes, overkills = _cheapest(checked_scores(scores), is_hit, costs) if len(scores) else (0.5, 0, 0)
+    where = f"{_counted(len(truths), 'validation image')} with {_counted(defects, 'defect')}"
+    return _point(threshold, escapes + never_found, overkills, costs, where)
+
+
+def quantile(normal_scores: ArrayLike, q: float) -> OperatingPoint:
+    """Return the threshold that passes the share `q` (0 to 1) of good images, where no defective ones are known.
+
+    A score equal to the quantile passes. The cost is that of the overkills alone.
+    """
+    flat = _finite(checked_scores(normal_scores))
+    if not len(flat) or not 0 <= q <= 1:
+        raise ValueError(f"quantile: needs a score or more and q from 0 to 1, but got {len(flat)} scores and q {q}.")
+    threshold = float(np.quantile(flat, q))
+    if (flat == threshold).any():
+        threshold = _just_above(threshold)
+    overkills = int(np.count_nonzero(flat >= threshold))
+    reason = (
+        f"quantile {q:g} of {_counted(len(flat), 'defect-free validation image')}: "
+        f"{_counted(overkills, 'overkill')}, escapes unknown"
+    )
+    return OperatingPoint(threshold, 0, overkills, Costs().overkill * overkills, reason)
+
+
+def _cheapest(scores: FloatArray, is_defective: BoolArray, costs: Costs) -> tuple[float, int, int]:
+    """Return threshold, escapes and overkills of the cheapest step; step k rejects all but the k lowest scores."""
+    values, place = np.unique(_finite(scores), return_inverse=True)
+    defective = np.bincount(place, weights=is_defective, minlength=len(values)).astype(np.int64)
+    good = np.bincount(place, weights=~is_defective, minlength=len(values)).astype(np.int64)
+    escapes = np.concatenate([[0], np.cumsum(defective)])
+    overkills = good.sum() - np.concatenate([[0], np.cumsum(good)])
+    cost = costs.escape * escapes + costs.overkill * overkills
+    is_best = np.isclose(cost, cost.min(), rtol=1e-12, atol=0.0)
+    gaps = np.where(is_best[1:-1], np.diff(values), -1.0)
+    # Beyond the ends there is no gap to be in the middle of: they are the last resort.
+    step = 1 + int(gaps.argmax()) if is_best[1:-1].any() else int(is_best.argmax())
+    return _threshold(values, step), int(escapes[step]), int(overkills[step])
+
+
+def _threshold(values: FloatArray, step: int) -> float:
+    """Return a number above the lowest `step` of the values, and up to the next one."""
+    half = np.diff(values) / 2
+    if step == 0:
+        return float(values[0] - (half[0] if len(half) else 0.0))
+    if step == len(values):
+        beyond = values[-1] + (half[-1] if len(half) else 0.0)
+        return float(max(beyond, _just_above(values[-1])))
+    middle = values[step - 1] + half[step - 1]
+    return float(middle if middle > values[step - 1] else values[step])
+
+
+def _just_above(value: float) -> float:
+    """Return the next single-precision number: it stays above in whichever precision the two are compared."""
+    return float(np.nextafter(np.float32(value), np.float32(np.inf)))
+
+
+def _finite(scores: FloatArray) -> FloatArray:
+    if not np.isfinite(scores).all():
+        raise ValueError("scores: must be finite to set a threshold between them, but some are infinite. Drop them.")
+    return scores.astype(np.float64)
+
+
+def _point(threshold: float, escapes: int, overkills: int, costs: Costs, where: str) -> OperatingPoint:
+    cost = float(costs.escape * escapes + costs.overkill * overkills)
+    mistakes = (
+        f"{_counted(escapes, 'escape')} x {costs.escape:g} + {_counted(overkills, 'overkill')} x {costs.overkill:g}"
+    )
+    return OperatingPoint(threshold, escapes, overkills, cost, f"lowest cost on {where}: {mistakes}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

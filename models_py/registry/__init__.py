@@ -1,0 +1,24 @@
+"""Versions of models: artifacts in folders, rows in the warehouse, aliases with a history."""
+
+from models_py.registry import transfer
+from models_py.registry._aliases import aliases, history, promote, rollback
+from models_py.registry._artifact import load_artifact
+from models_py.registry._housekeeping import collect_garbage, delete
+from models_py.registry._versions import Version, find, list_versions, load, register, set_operating_point
+
+__all__ = [
+    "Version",
+    "aliases",
+    "collect_garbage",
+    "delete",
+    "find",
+    "history",
+    "list_versions",
+    "load",
+    "load_artifact",
+    "promote",
+    "register",
+    "rollback",
+    "set_operating_point",
+    "transfer",
+]

@@ -1,0 +1,136 @@
+"""Aliases are rows with a history: promotion through a gate, rollback as one more row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from models_py.errors import RegistryError
+from models_py.registry._versions import CHALLENGER, CHAMPION, Version, find, load, who
+from models_py.tasks import find_task
+from models_py.warehouse import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One period in which an alias named a version."""
+
+    alias: str
+    version: int
+    valid_from: datetime
+    valid_to: datetime | None
+    changed_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate found on the challenger's frozen validation rows."""
+
+    is_passed: bool
+    reason: str
+
+
+def aliases(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, int]:
+    """The aliases of a model that now hold."""
+    rows = con.execute("select alias, version from ml.model_aliases where name = ? order by alias", [name]).fetchall()
+    return {str(alias): int(version) for alias, version in rows}
+
+
+def history(con: duckdb.DuckDBPyConnection, name: str) -> list[Change]:
+    """Every change of a model's aliases, oldest first."""
+    rows = con.execute(
+        "select alias, version, valid_from, valid_to, changed_by, reason from ml.alias_history where name = ? "
+        "order by valid_from, alias",
+        [name],
+    ).fetchall()
+    return [Change(*row) for row in rows]
+
+
+def point(con: duckdb.DuckDBPyConnection, name: str, alias: str, version: int | None, reason: str) -> None:
+    """Let an alias name a version, or nothing, from now on; inside a transaction of the caller."""
+    con.execute(
+        "update ml.alias_history set valid_to = now() where name = ? and alias = ? and valid_to is null", [name, alias]
+    )
+    if version is not None:
+        con.execute(
+            "insert into ml.alias_history values (?, ?, ?, now(), null, ?, ?)", [name, alias, version, who(), reason]
+        )
+
+
+def judge_challenger(con: duckdb.DuckDBPyConnection, challenger: Version, champion: Version) -> Verdict:
+    """Measure both on the challenger's frozen validation rows."""
+    from models_py.evaluation import evaluate_model
+
+    task = find_task(challenger.task)
+    if champion.task != challenger.task:
+        return Verdict(
+            is_passed=False, reason=f"it is a model for {challenger.task}, the champion one for {champion.task}"
+        )
+    rows = challenger.rows("val")
+    ours, theirs = (
+        evaluate_model(load(con, version), rows).metrics.get(task.primary) for version in (challenger, champion)
+    )
+    what = f"{task.primary} on {len(rows)} frozen validation images"
+    if ours is None or theirs is None:
+        return Verdict(is_passed=False, reason=f"{what} cannot be computed for both")
+    better = "not worse" if ours >= theirs else "worse"
+    reason = f"{what}: {ours:.4f}, {better} than {theirs:.4f} of version {champion.version}"
+    return Verdict(is_passed=ours >= theirs, reason=reason)
+
+
+def promote(
+    con: duckdb.DuckDBPyConnection, reference: str, *, alias: str = CHAMPION, force: str | None = None
+) -> tuple[Version, str]:
+    """Give a version an alias; the champion must pass the gate, or be forced with a reason."""
+    version = find(con, reference if "@" in reference else f"{reference}@{CHALLENGER}")
+    current = aliases(con, version.name).get(alias)
+    if current == version.version:
+        raise RegistryError(f"{version.reference} is the {alias} already.")
+    if alias.isdigit() or not alias.replace("_", "").replace("-", "").isalnum():
+        raise RegistryError(f"alias: must be a word such as champion, but is {alias!r}.")
+    reason = force or "asked for"
+    if alias == CHAMPION and not force:
+        reason = "the first champion" if current is None else _pass_gate(con, version, current)
+    with transaction(con):
+        point(con, version.name, alias, version.version, reason)
+        if alias == CHAMPION and aliases(con, version.name).get(CHALLENGER) == version.version:
+            point(con, version.name, CHALLENGER, None, reason)
+    return version, reason
+
+
+def _pass_gate(con: duckdb.DuckDBPyConnection, version: Version, current: int) -> str:
+    verdict = judge_challenger(con, version, find(con, f"{version.name}@{current}"))
+    if not verdict.is_passed:
+        raise RegistryError(
+            f"{version.reference} was not promoted: {verdict.reason}. "
+            f'To promote it all the same, give a reason: `duckspect models promote {version.reference} --force "..."`.'
+        )
+    return verdict.reason
+
+
+def rollback(con: duckdb.DuckDBPyConnection, name: str, *, alias: str = CHAMPION, reason: str = "rollback") -> Version:
+    """Let an alias name the version it named before; a new row of the history, nothing is taken back."""
+    find(con, f"{name}@{alias}")
+    current = aliases(con, name)[alias]
+    known = {
+        version for (version,) in con.execute("select version from ml.model_versions where name = ?", [name]).fetchall()
+    }
+    earlier = [change.version for change in history(con, name) if change.alias == alias]
+    before = [version for version in earlier if version in known]
+    # Going back twice goes two versions back: skip over what earlier rollbacks undid.
+    trail: list[int] = []
+    for version in before:
+        if version in trail:
+            del trail[trail.index(version) + 1 :]
+        else:
+            trail.append(version)
+    if len(trail) < 2 or trail[-1] != current:
+        raise RegistryError(f"{name}: no earlier version was its {alias}, so there is nothing to go back to.")
+    with transaction(con):
+        point(con, name, alias, trail[-2], reason)
+    return find(con, f"{name}@{trail[-2]}")

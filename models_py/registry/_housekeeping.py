@@ -1,0 +1,47 @@
+"""Deleting versions, and folders that no row speaks of."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_py.errors import RegistryError
+from models_py.registry._aliases import aliases
+from models_py.registry._versions import Version, artifacts_folder, find, list_versions
+from models_py.warehouse import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
+    """Delete one version that no alias names; the row goes first, so a kill leaves a folder for `gc`, never a ghost."""
+    version = find(con, reference)
+    names = [alias for alias, number in aliases(con, version.name).items() if number == version.version]
+    if names:
+        raise RegistryError(
+            f"{version.reference} is the {' and '.join(names)}, so it was not deleted. Promote another version first."
+        )
+    with transaction(con):
+        con.execute("delete from ml.model_versions where name = ? and version = ?", [version.name, version.version])
+    shutil.rmtree(version.folder, ignore_errors=True)
+    return version
+
+
+def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
+    """Remove artifact folders without a row, halves of registrations, and checkpoints of runs that are over."""
+    root = artifacts_folder(con)
+    kept = {version.folder for version in list_versions(con)}
+    found = [folder for folder in root.glob("*/*") if folder.is_dir() and folder not in kept]
+    finished = {
+        str(run) for (run,) in con.execute("select run_id from ml.training_runs where status = 'finished'").fetchall()
+    }
+    runs = root.parent / "runs"
+    found += [folder for folder in runs.glob("*") if folder.name in finished]
+    for folder in found:
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in root.glob("*"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return found

@@ -1,0 +1,279 @@
+"""Rows of `ml.model_versions`: register a version whole or not at all, and find it by name, alias or number."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models_py import __version__
+from models_py.errors import RegistryError
+from models_py.model import Model
+from models_py.registry._artifact import (
+    Golden,
+    check_golden,
+    libraries,
+    load_artifact,
+    read_golden,
+    read_rows,
+    read_spec,
+    save_artifact,
+)
+from models_py.snapshot import Example, Snapshot
+from models_py.tasks import Threshold
+from models_py.warehouse import files_folder, transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_registering = threading.Lock()
+"""Two threads must not take one version number; two processes cannot, for DuckDB has one writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One row of the registry."""
+
+    name: str
+    version: int
+    task: str
+    architecture: str
+    folder: Path
+    artifact_sha256: str
+    labels: tuple[str, ...]
+    params: dict[str, Any]
+    metrics: dict[str, float | None]
+    train_query: str | None
+    snapshot_sha256: str | None
+    parent: str | None
+    created_at: datetime
+    created_by: str
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def rows(self, split: str) -> tuple[Example, ...]:
+        """The frozen rows of one split."""
+        return read_rows(self.folder, read_spec(self.folder, self.artifact_sha256)).part(split)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model comes from."""
+
+    params: dict[str, Any]
+    metrics: dict[str, float | None]
+    snapshot: Snapshot | None = None
+    parent: str | None = None
+    run_id: str | None = None
+
+
+_COLUMNS = (
+    "name, version, task, architecture, artifact_uri, artifact_sha256, labels, params, metrics, train_query, "
+    "snapshot_sha256, parent, created_at, created_by"
+)
+
+
+def artifacts_folder(con: duckdb.DuckDBPyConnection) -> Path:
+    """The folder beside the warehouse file that a connection has open."""
+    row = con.execute("select path from duckdb_databases() where database_name = current_database()").fetchone()
+    if row is None or row[0] is None:
+        raise RegistryError("Models are stored beside the warehouse file, but this warehouse is in memory.")
+    return files_folder(row[0]) / "artifacts"
+
+
+def register(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    model: Model,
+    golden: Sequence[bytes],
+    threshold: Threshold | None,
+    origin: Origin,
+) -> Version:
+    """Store a model as the next version and make it the challenger; verified first, whole or not at all."""
+    check_name(name)
+    root = artifacts_folder(con) / name
+    incoming = root / f".incoming-{os.getpid()}-{threading.get_ident()}"
+    shutil.rmtree(incoming, ignore_errors=True)
+    spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
+    model.spec = spec
+    try:
+        sha256 = save_artifact(model, incoming, Golden.of(model, golden), origin.snapshot, origin.params)
+        described = read_spec(incoming, sha256)
+        check_golden(load_artifact(incoming, sha256), read_golden(incoming, described))
+        with _registering:
+            return _commit(con, name, model, incoming, sha256, threshold, origin)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _commit(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    model: Model,
+    incoming: Path,
+    sha256: str,
+    threshold: Threshold | None,
+    origin: Origin,
+) -> Version:
+    from models_py.registry._aliases import point
+
+    row = con.execute("select coalesce(max(version), 0) + 1 from ml.model_versions where name = ?", [name]).fetchone()
+    version = int(row[0]) if row else 1
+    folder = incoming.with_name(str(version))
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it could write the row
+    incoming.rename(folder)
+    try:
+        with transaction(con):
+            _insert(con, name, version, model, folder, sha256, origin)
+            if threshold is not None:
+                con.execute(
+                    "insert into ml.thresholds values (?, ?, '*', ?, now(), ?)",
+                    [name, version, threshold.value, f"{who()}: {threshold.reason}"],
+                )
+            point(con, name, CHALLENGER, version, "registered")
+            if origin.run_id:
+                con.execute(
+                    "update ml.training_runs set version = ?, status = 'finished', finished_at = now() "
+                    "where run_id = ?",
+                    [version, origin.run_id],
+                )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return find(con, f"{name}@{version}")
+
+
+def _insert(
+    con: duckdb.DuckDBPyConnection, name: str, version: int, model: Model, folder: Path, sha256: str, origin: Origin
+) -> None:
+    spec, snapshot = model.spec, origin.snapshot
+    base = artifacts_folder(con).parents[1]
+    values = {
+        "name": name,
+        "version": version,
+        "task": spec.task,
+        "architecture": spec.architecture,
+        "artifact_uri": folder.relative_to(base).as_posix(),
+        "artifact_sha256": sha256,
+        "labels": list(spec.labels),
+        "preprocess": json.dumps(spec.preprocess.as_dict()),
+        "params": json.dumps(origin.params),
+        "metrics": json.dumps(origin.metrics),
+        "train_query": snapshot.query if snapshot else None,
+        "snapshot_sha256": snapshot.sha256 if snapshot else None,
+        "parent": origin.parent,
+        "created_by": who(),
+        "code_version": __version__,
+        "libraries": json.dumps(libraries()),
+    }
+    marks = ", ".join("?" * len(values))
+    con.execute(
+        f"insert into ml.model_versions ({', '.join(values)}, created_at) values ({marks}, now())",
+        list(values.values()),
+    )
+
+
+def who() -> str:
+    """The user in whose name things are done."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user database
+        return "unknown"
+
+
+def check_name(name: str) -> None:
+    """Refuse names that could not be written as name@alias, or that would leave the artifacts folder."""
+    if not name or not all(char.isalnum() or char in "_-." for char in name) or name[0] in ".-":
+        raise RegistryError(f"name: must be letters, digits, _, - and ., but is {name!r}.")
+
+
+def list_versions(con: duckdb.DuckDBPyConnection, name: str | None = None) -> list[Version]:
+    """All versions, or those of one model, newest first within a name."""
+    rows = con.execute(
+        f"select {_COLUMNS} from ml.model_versions where ? is null or name = ? order by name, version desc",
+        [name, name],
+    ).fetchall()
+    base = artifacts_folder(con).parents[1]
+    return [_version(row, base) for row in rows]
+
+
+def _version(row: tuple[Any, ...], base: Path) -> Version:
+    values = list(row)
+    values[4] = base / values[4]
+    values[6], values[7], values[8] = tuple(values[6]), json.loads(values[7]), json.loads(values[8])
+    return Version(*values)
+
+
+def find(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
+    """Look up `name`, `name@alias` or `name@7`; a bare name means its champion."""
+    name, _, which = reference.partition("@")
+    versions = {item.version: item for item in list_versions(con, name)}
+    if not versions:
+        names = sorted({item.name for item in list_versions(con)})
+        known = f"Registered: {', '.join(names)}." if names else "None is registered; train one with `duckspect train`."
+        raise RegistryError(f"model: there is no {name!r}. {known}")
+    wanted = which or CHAMPION
+    if wanted.isdigit():
+        number = int(wanted)
+    else:
+        from models_py.registry._aliases import aliases
+
+        number = aliases(con, name).get(wanted, 0)
+    if number not in versions:
+        raise RegistryError(_no_such(con, name, wanted, versions))
+    return versions[number]
+
+
+def _no_such(con: duckdb.DuckDBPyConnection, name: str, wanted: str, versions: dict[int, Version]) -> str:
+    from models_py.registry._aliases import aliases
+
+    choices = [f"{name}@{alias} (version {number})" for alias, number in aliases(con, name).items()]
+    choices += [f"{name}@{number}" for number in versions]
+    remedy = f" Make one with `duckspect models promote {name}@{max(versions)}`." if wanted == CHAMPION else ""
+    return f"model: {name} has no {wanted!r}. There is {', '.join(choices)}.{remedy}"
+
+
+def load(con: duckdb.DuckDBPyConnection, reference: str | Version) -> Model:
+    """Load a registered version, verified, with the operating thresholds that now hold."""
+    version = reference if isinstance(reference, Version) else find(con, reference)
+    model = load_artifact(version.folder, version.artifact_sha256)
+    model.spec = replace(model.spec, thresholds=thresholds(con, version))
+    return model
+
+
+def thresholds(con: duckdb.DuckDBPyConnection, version: Version) -> dict[str, float]:
+    """The latest operating point of each label of a version."""
+    rows = con.execute(
+        "select label, arg_max(threshold, valid_from) from ml.thresholds where name = ? and version = ? group by label",
+        [version.name, version.version],
+    ).fetchall()
+    return {str(label): float(threshold) for label, threshold in rows}
+
+
+def set_operating_point(
+    con: duckdb.DuckDBPyConnection, reference: str, value: float, reason: str, *, label: str = "*"
+) -> Version:
+    """Let a threshold hold from now on, for all classes or one, with who chose it and why."""
+    version = find(con, reference)
+    if not math.isfinite(value):
+        raise RegistryError(f"threshold: must be a number, but is {value}.")
+    if not reason.strip():
+        raise RegistryError("reason: must say why, for the record.")
+    if label not in ("*", *version.labels):
+        raise RegistryError(f"label: must be * or one of {', '.join(version.labels)}, but is {label!r}.")
+    con.execute(
+        "insert into ml.thresholds values (?, ?, ?, ?, now(), ?)",
+        [version.name, version.version, label, value, f"{who()}: {reason}"],
+    )
+    return version

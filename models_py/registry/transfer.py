@@ -1,0 +1,181 @@
+"""Models in and out: zip archives of artifacts, ONNX, Ultralytics checkpoints, torch state dicts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from models_py.architectures import Architecture, find_architecture, list_architectures
+from models_py.errors import RegistryError
+from models_py.images.decode import decode
+from models_py.images.encode import encode_png
+from models_py.model import Model, Spec
+from models_py.options import parse_options
+from models_py.preprocess import Preprocess
+from models_py.registry._artifact import (
+    GOLDEN,
+    ROWS,
+    SPEC,
+    TENSORS,
+    check_golden,
+    load_artifact,
+    read_golden,
+    read_rows,
+    read_spec,
+)
+from models_py.registry._versions import Origin, Version, register
+from models_py.tasks import Threshold, find_task, options_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+_FILES = (SPEC, TENSORS, GOLDEN, ROWS)
+_LARGEST = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a file of bare tensors does not say of itself."""
+
+    task: str | None = None
+    architecture: str | None = None
+    labels: tuple[str, ...] = ()
+    image_size: int | None = None
+
+
+def export(version: Version, model: Model, output: Path) -> str:
+    """Write a version as .zip or .onnx; return what was written, in words."""
+    if output.suffix == ".zip":
+        return _export_zip(version, output)
+    if output.suffix == ".onnx":
+        from models_py.registry._onnx import export_onnx
+
+        golden = read_golden(version.folder, read_spec(version.folder, version.artifact_sha256))
+        apart = export_onnx(model, output, [decode(image) for image in golden.images])
+        return f"its outputs differ from torch's by at most {apart:.2g}"
+    raise RegistryError(f"output: must end in .zip or .onnx, but is {output}.")
+
+
+def _export_zip(version: Version, output: Path) -> str:
+    read_spec(version.folder, version.artifact_sha256)
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for name in _FILES:
+                if (version.folder / name).exists():
+                    archive.write(version.folder / name, name)
+        partial.replace(output)
+    except OSError as error:
+        raise RegistryError(f"{output}: cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return "the artifact with its golden batch and rows"
+
+
+def import_file(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
+    """Register what a file holds, if it is one of the kinds that can be read without running it."""
+    if not file.is_file():
+        raise RegistryError(f"{file}: there is no such file.")
+    if zipfile.is_zipfile(file) and SPEC in _names(file):
+        return _import_zip(con, file, name)
+    return _import_tensors(con, file, name, described)
+
+
+def _names(file: Path) -> list[str]:
+    with zipfile.ZipFile(file) as archive:
+        return archive.namelist()
+
+
+def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Version:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with zipfile.ZipFile(file) as archive:
+            for item in archive.infolist():
+                if item.filename not in _FILES or item.file_size > _LARGEST:
+                    raise RegistryError(
+                        f"{file}: holds {item.filename!r}, which is no part of a model. Nothing was read."
+                    )
+                with archive.open(item) as source, (folder / item.filename).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+        described = read_spec(folder)
+        model = load_artifact(folder)
+        golden = read_golden(folder, described)
+        check_golden(model, golden, tolerance=1e-2)  # another machine rounds otherwise
+        snapshot = read_rows(folder, described) if ROWS in described["files"] else None
+        value = model.spec.thresholds.get("*")
+        threshold = None if value is None else Threshold(value, f"as it was in {file.name}")
+        origin = Origin(described["params"], described.get("metrics", {}), snapshot, parent=file.name)
+        return register(con, name, model, golden.images, threshold, origin)
+
+
+def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
+    from models_py.registry._foreign import read_checkpoint
+
+    found = read_checkpoint(file)
+    labels = found.labels or described.labels
+    yaml = found.yaml
+    architecture = _architecture_of(described, file) if yaml is None else _yolo_of(yaml, described)
+    if not labels:
+        raise RegistryError(f"{file}: does not say its classes. Name them in order: --labels open,short,...")
+    model = _model(architecture, labels, described, yaml, found.tensors, file)
+    size = model.spec.preprocess.size
+    golden = [encode_png(image) for image in _test_pictures(size)]
+    options = parse_options(options_of(architecture.task), {**architecture.defaults, "image_size": size})
+    origin = Origin({"imported": file.name, "image_size": options.image_size}, {}, None, parent=file.name)
+    threshold = Threshold(0.25, "imported without one") if architecture.task == "detect" else None
+    return register(con, name, model, golden, threshold, origin)
+
+
+def _yolo_of(yaml: Mapping[str, Any], described: Described) -> Architecture:
+    """The registered name of a YOLO, for the record; its own yaml builds it."""
+    given = described.architecture or Path(str(yaml.get("yaml_file", ""))).stem
+    known = {item.name: item for item in list_architectures("detect") if item.family == "yolo"}
+    return known.get(given) or known["yolo11n"]
+
+
+def _architecture_of(described: Described, file: Path) -> Architecture:
+    if not described.task or not described.architecture:
+        raise RegistryError(
+            f"{file}: holds bare tensors. Say what they are, as in: "
+            "--task classify --architecture resnet18 --labels good,scratch"
+        )
+    return find_architecture(described.task, described.architecture)
+
+
+def _model(
+    architecture: Architecture,
+    labels: tuple[str, ...],
+    described: Described,
+    yaml: Mapping[str, Any] | None,
+    tensors: Mapping[str, torch.Tensor],
+    file: Path,
+) -> Model:
+    options = parse_options(options_of(architecture.task), architecture.defaults)
+    size = described.image_size or options.image_size
+    is_yolo = architecture.family == "yolo"
+    preprocess = Preprocess(size, letterbox=architecture.task == "detect")
+    if is_yolo:
+        preprocess = replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    build: dict[str, Any] = {"yaml": dict(yaml)} if yaml is not None else {}
+    spec = Spec(architecture.task, architecture.name, labels, preprocess, build)
+    floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    try:
+        return find_task(architecture.task).rebuild(spec, floats)
+    except (RuntimeError, KeyError) as error:
+        last = str(error).strip().splitlines()[-1].strip()
+        raise RegistryError(f"{file}: does not fit {architecture.name} with {len(labels)} classes: {last}") from error
+
+
+def _test_pictures(size: int) -> list[torch.Tensor]:
+    """Two drawn pictures to compare outputs on, where there are no rows to take images from."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
+    ramp = torch.arange(size).mul(255).div(size, rounding_mode="floor").to(torch.uint8).expand(3, size, size)
+    return [noise, ramp.contiguous()]

@@ -1,0 +1,180 @@
+"""Segmentation: train, rebuild, measure, and the operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from models_py.architectures import find_architecture
+from models_py.metrics import Costs, SegmentationCounts, auroc, choose, segmentation_report
+from models_py.model import GOOD, Model, Outputs, Prediction, Region, Spec
+from models_py.options import Options
+from models_py.preprocess import Preprocess, Size
+from models_py.segment.options import SegmentOptions
+from models_py.snapshot import Example
+from models_py.tasks import Job, Judged, Metrics, Threshold
+from models_py.training import Lesson, Report, fit
+from models_py.training._augment import Augment
+from models_py.training._data import Data, Sample, class_mask, stack
+from models_py.training._predict import judge
+from models_py.weights import start
+
+primary = "mean_iou"
+
+
+class Segmenter(Model):
+    """A network with one channel per class of defect and one for the background."""
+
+    task = "segment"
+
+    def forward(self, batch: torch.Tensor) -> Outputs:
+        return (super().forward(batch)[0].softmax(1),)
+
+    def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:
+        return [self._prediction(row, size, pixels) for row, size in zip(outputs[0], sizes, strict=True)]
+
+    def _prediction(self, chances: torch.Tensor, size: Size, pixels: bool) -> Prediction:
+        full = functional.interpolate(chances[None], size, mode="bilinear", align_corners=False)[0]
+        best, classes = full.max(0)
+        regions = self._regions(classes.cpu().numpy().astype(np.uint8), best.cpu().numpy())
+        score = max((region.confidence for region in regions), default=float(1 - full[0].min()) / 2)
+        threshold = self.spec.thresholds.get("*", 0.0)
+        kept = tuple(region for region in regions if region.confidence >= threshold)
+        first = kept[0] if kept else None
+        return Prediction(
+            label=first.label if first else GOOD,
+            confidence=first.confidence if first else 1 - score,
+            score=score,
+            regions=kept,
+            pixels=_paint(kept, self.labels, size) if pixels else None,
+        )
+
+    def _regions(self, classes: np.ndarray[Any, Any], chances: np.ndarray[Any, Any]) -> list[Region]:
+        found: list[Region] = []
+        for number in np.unique(classes[classes > 0]):
+            count, parts, stats, _ = cv2.connectedComponentsWithStats((classes == number).astype(np.uint8))
+            for part in range(1, count):
+                x, y, width, height, area = map(int, stats[part])
+                if area < self.spec.build.get("smallest", 1):
+                    continue
+                mask = parts[y : y + height, x : x + width] == part
+                chance = float(chances[y : y + height, x : x + width][mask].mean())
+                label = self.labels[number - 1]
+                found.append(Region(label, chance, x, y, x + width, y + height, float(area), mask))
+        return sorted(found, key=lambda region: (-region.confidence, region.x1, region.y1))
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        """The deepest features of the encoder, averaged over the image."""
+        inputs = self.spec.preprocess.normalise(batch).contiguous(memory_format=torch.channels_last)
+        deepest: torch.Tensor = self.network.encoder(inputs)[-1]  # type: ignore[operator]
+        return deepest.mean((2, 3)).float()
+
+
+def _paint(regions: Sequence[Region], labels: Sequence[str], size: Size) -> np.ndarray[Any, Any]:
+    painted = np.zeros(size, np.uint8)
+    for region in regions:
+        if region.mask is None:
+            continue
+        inside = painted[int(region.y1) : int(region.y2), int(region.x1) : int(region.x2)]
+        inside[region.mask] = labels.index(region.label) + 1
+    return painted
+
+
+class _Lesson(Lesson):
+    def __init__(self, model: Segmenter, job: Job, options: SegmentOptions) -> None:
+        from segmentation_models_pytorch.losses import DiceLoss
+
+        self.network = model.network
+        self._model = model
+        snapshot, preprocess = job.snapshot, model.spec.preprocess
+        self.data = Data(snapshot.part("train"), model.labels, preprocess, masks=True, workers=options.workers)
+        self._held_out = Data(snapshot.part("val"), model.labels, preprocess, workers=options.workers)
+        self.augment = Augment(
+            flip=options.flip, turn=options.turn, zoom=options.zoom, shift=options.shift, light=options.light
+        )
+        self.frozen = _lower(model.network, options.freeze)
+        self._focus = options.focus
+        self._dice = DiceLoss("multiclass")
+
+    def loss(self, samples: Sequence[Sample], device: torch.device) -> torch.Tensor:
+        batch = stack(samples).to(device, non_blocking=True)
+        targets = torch.from_numpy(np.stack([sample.mask for sample in samples if sample.mask is not None])).long()
+        targets = targets.to(device)
+        found = self.network(self._model.spec.preprocess.normalise(batch)).float()
+        pixelwise = functional.cross_entropy(found, targets)
+        present = targets.unique()
+        self._dice.classes = present[present > 0]  # a class that no image of the batch has would only dilute the mean
+        overlap: torch.Tensor = self._dice(found, targets) if len(self._dice.classes) else found.new_zeros(())
+        return self._focus * overlap + (1 - self._focus) * pixelwise
+
+    def validate(self) -> Metrics:
+        metrics = measure(judge(self._model, self._held_out, pixels=True), self._model)[0]
+        named = {f"val/{name}": metrics[name] for name in ("mean_iou", "mean_dice", "defect_iou", "pixel_accuracy")}
+        return {"fitness": (metrics["mean_iou"] or 0.0) + (metrics["pixel_accuracy"] or 0.0) * 1e-3, **named}
+
+
+def train(job: Job, report: Report) -> Model:
+    """Train a segmenter."""
+    options = cast("SegmentOptions", job.options)
+    preprocess = Preprocess(options.image_size, clahe=options.clahe)
+    build = {"smallest": options.smallest}
+    spec = Spec("segment", job.architecture.name, job.snapshot.classes, preprocess, build)
+    model = rebuild_empty(spec)
+    start(model.network, job.architecture, options.weights, report, spec.labels)
+    fit(_Lesson(model, job, options), options, job.folder, report, resume=job.resume)
+    return model
+
+
+def _lower(network: nn.Module, stages: int) -> tuple[nn.Module, ...]:
+    """The modules of the first of five stages of the encoder, their weights fixed."""
+    parts = [part for part in network.encoder.modules() if not list(part.children())]  # type: ignore[union-attr]
+    lower = tuple(parts[: round(len(parts) * stages / 5)])
+    for part in lower:
+        part.requires_grad_(requires_grad=False)
+    return lower
+
+
+def rebuild_empty(spec: Spec) -> Segmenter:
+    """The network without its tensors."""
+    return Segmenter(spec, find_architecture("segment", spec.architecture).build(len(spec.labels)))
+
+
+def rebuild(spec: Spec, tensors: Mapping[str, torch.Tensor]) -> Model:
+    """Make a segmenter from what was stored."""
+    model = rebuild_empty(spec)
+    model.network.load_state_dict(dict(tensors))
+    return model
+
+
+def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+    """Overlap of classes in pixels of the images as they came, and whether images with defects score higher."""
+    counts = SegmentationCounts(len(model.labels))
+    kept: list[tuple[Example, Prediction]] = []
+    for example, prediction in judged:
+        if prediction.pixels is None:
+            raise ValueError("segmentation is measured on predictions with their pixels")
+        counts.add(class_mask(example, model.labels, _size(prediction.pixels)), prediction.pixels)
+        kept.append((example, replace(prediction, pixels=None)))
+    image_auroc = auroc([p.score for _, p in kept], [e.is_defective for e, _ in kept])
+    return {**segmentation_report(counts, model.labels), "image_auroc": image_auroc}, kept
+
+
+def _size(pixels: np.ndarray[Any, Any]) -> Size:
+    return (pixels.shape[0], pixels.shape[1])
+
+
+def operating_point(judged: Judged, model: Model, options: Options) -> Threshold | None:  # noqa: ARG001
+    """The confidence of a region that costs least on validation images."""
+    found = choose(
+        [prediction.score for _, prediction in judged],
+        [example.is_defective for example, _ in judged],
+        Costs(options.escape_cost, options.overkill_cost),
+    )
+    return Threshold(found.threshold, found.reason)

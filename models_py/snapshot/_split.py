@@ -1,0 +1,81 @@
+"""A split that is deterministic, stratified, and never has one unit or template on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from models_py.errors import DuckspectError
+from models_py.snapshot._rows import Example
+
+
+def assign(
+    examples: Sequence[Example], validation: float, seed: int, *, train_on_good: bool = False
+) -> tuple[Example, ...]:
+    """Give every example a split: its own where it has one, else `validation` of the groups of its kind.
+
+    With `train_on_good`, groups with a defect are all held out.
+
+    Groups are kept together, so a group with a given split takes its other images along. Groups are taken in the order
+    of their hash, so new images hardly move old ones.
+    """
+    given = _given(examples)
+    if "val" not in given.values():  # validation comes out of what is there to train on
+        given = {group: split for group, split in given.items() if split != "train"}
+    open_groups: dict[str, list[Example]] = defaultdict(list)
+    for item in examples:
+        if item.group not in given:
+            open_groups[item.group].append(item)
+    if train_on_good:
+        defective = {group for group, items in open_groups.items() if any(item.is_defective for item in items)}
+        clean = {group: items for group, items in open_groups.items() if group not in defective}
+        held_out = defective | _held_out(clean, validation, seed)
+    else:
+        held_out = _held_out(open_groups, validation, seed)
+    return tuple(
+        replace(item, split=given.get(item.group) or ("val" if item.group in held_out else "train"))
+        for item in examples
+    )
+
+
+def _given(examples: Iterable[Example]) -> dict[str, str]:
+    found: dict[str, tuple[str, str]] = {}
+    for item in examples:
+        if not item.split:
+            continue
+        split, image = found.setdefault(item.group, (item.split, item.image))
+        if split != item.split:
+            raise DuckspectError(
+                f"query: {image} ({split}) and {item.image} ({item.split}) are of one unit or template, "
+                f"but in two splits. Put both into one."
+            )
+    return {group: split for group, (split, _) in found.items()}
+
+
+def _held_out(groups: dict[str, list[Example]], validation: float, seed: int) -> set[str]:
+    """Choose groups class by class, the rarest class first, until each class has its share held out."""
+    images = Counter(label for items in groups.values() for item in items for label in _kinds(item))
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
+        for kind in {kind for item in groups[group] for kind in _kinds(item)}:
+            by_kind[kind].append(group)
+    chosen: set[str] = set()
+    held: Counter[str] = Counter()
+    for kind, _ in sorted(images.items(), key=lambda pair: (pair[1], pair[0])):
+        wanted = max(1, round(images[kind] * validation))
+        for group in by_kind[kind]:
+            gain = sum(kind in _kinds(item) for item in groups[group])
+            is_last = len(chosen & set(by_kind[kind])) == len(by_kind[kind]) - 1
+            if held[kind] >= wanted or is_last:
+                break
+            if group in chosen or gain > 2 * (wanted - held[kind]) + 1:
+                continue
+            chosen.add(group)
+            held.update(label for item in groups[group] for label in _kinds(item))
+    return chosen
+
+
+def _kinds(item: Example) -> set[str]:
+    return set(item.labels) or {item.label}

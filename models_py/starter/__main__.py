@@ -1,0 +1,128 @@
+"""Train the starter weights on a drawn plant and write them in half precision."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models_py.ingest import Options, ingest, open_tree
+from models_py.model import Model
+from models_py.plant import build
+from models_py.training._checkpoint import write_tensors
+from models_py.warehouse import open_warehouse
+from models_py.weights import STARTERS
+from models_py.workshop import fit_plan, plan
+
+UNITS, SEED = 4_000, 2_026
+"""Another plant than the demo's, so that the demo's images are new to the starter weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one file of starter weights is made."""
+
+    task: str
+    architecture: str
+    query: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_JOINED = "from raw.current_annotations join raw.inspections using (uri)"
+
+RECIPES = {
+    "segment": Recipe(
+        "segment",
+        "unet_mobilenet_v2",
+        f"select uri as image, label, mask_uri as mask {_JOINED} where kind = 'mask'",
+        {"epochs": 20, "batch": 8, "image_size": 192, "learning_rate": 2e-3},
+    ),
+    "classify": Recipe(
+        "classify",
+        "mobilenet_v3_small",
+        f"select uri as image, min(label) as label {_JOINED} where product_type not like 'PCB%' "
+        "group by uri having count(distinct label) = 1",
+        {"epochs": 25, "batch": 32, "learning_rate": 3e-3},
+    ),
+    "detect": Recipe(
+        "detect",
+        "yolo11n",
+        f"select uri as image, label, x1, y1, x2, y2 {_JOINED} where kind in ('box', 'class') "
+        "and (product_type like 'PCB%' or product_type like 'STRIP%')",
+        {"epochs": 9, "batch": 16, "image_size": 512, "plain_epochs": 2, "learning_rate": 3e-3},
+    ),
+}
+
+
+class _Printed:
+    """A report on standard error."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """Steps are too many to print."""
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+        shown = {name: None if value is None else round(value, 4) for name, value in metrics.items()}
+        self.note(f"epoch {epoch} after {time.monotonic() - self._started:.0f} s: {shown}")
+
+    def note(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+
+def main(wanted: list[str]) -> None:
+    """Train what is asked for, all if nothing is, and say what each reaches on held-out drawn images."""
+    with tempfile.TemporaryDirectory() as folder:
+        plant = build(Path(folder) / "plant", units=UNITS, seed=SEED, workers=os.cpu_count() or 1)
+        with open_warehouse(Path(folder) / "warehouse.duckdb") as con:
+            ingest(con, open_tree(str(plant.folder), Path(folder)), Path(folder), Options(source="plant"))
+            for name, recipe in RECIPES.items():
+                if name in wanted or not wanted:
+                    _make(con, recipe, Path(folder) / name)
+
+
+def _make(con: Any, recipe: Recipe, folder: Path) -> None:
+    options = {"weights": "none", **recipe.options}
+    planned = plan(
+        con, name="starter", task=recipe.task, query=recipe.query, architecture=recipe.architecture, options=options
+    )
+    report = _Printed()
+    report.note(f"{recipe.architecture}: {len(planned.snapshot.examples)} images")
+    model, metrics, _ = fit_plan(planned, folder, report)
+    report.note(f"{recipe.architecture}: {metrics}")
+    write(model, STARTERS / f"{recipe.architecture}.safetensors")
+    if recipe.task == "segment":
+        write_backbone(model, STARTERS / "mobilenet_v2.safetensors")
+
+
+def write(model: Model, file: Path) -> None:
+    """Write a model's tensors, floats in half precision, with the classes of its head."""
+    tensors = {name: _halved(tensor) for name, tensor in model.state().items()}
+    write_tensors(tensors, file, {"labels": json.dumps(list(model.labels))})
+
+
+def write_backbone(model: Model, file: Path) -> None:
+    """Write the lower stages of a segmenter's encoder, which anomaly detection starts from."""
+    prefix = "encoder."
+    tensors = {
+        name.removeprefix(prefix): _halved(value) for name, value in model.state().items() if name.startswith(prefix)
+    }
+    kept = {name: value for name, value in tensors.items() if int(name.split(".")[1]) < 14}
+    write_tensors(kept, file, {"labels": "[]"})
+
+
+def _halved(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

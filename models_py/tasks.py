@@ -1,0 +1,76 @@
+"""The four tasks and the few functions each of their packages has."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from models_py.architectures import TASKS, Architecture
+from models_py.errors import DuckspectError
+from models_py.options import Options
+
+if TYPE_CHECKING:
+    import torch
+
+    from models_py.model import Model, Prediction, Spec
+    from models_py.snapshot import Example, Snapshot
+    from models_py.training import Report
+
+Judged = Sequence[tuple["Example", "Prediction"]]
+Metrics = dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training, fully described."""
+
+    snapshot: Snapshot
+    architecture: Architecture
+    options: Options
+    folder: Path
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """An operating point and why it was chosen."""
+
+    value: float
+    reason: str
+
+
+class Task(Protocol):
+    """What every task package offers in its module `task`."""
+
+    primary: str
+    """The metric by which versions are compared; more is better."""
+
+    def train(self, job: Job, report: Report) -> Model:
+        """Train a model on the snapshot's train rows, watching its val rows."""
+
+    def rebuild(self, spec: Spec, tensors: Mapping[str, torch.Tensor]) -> Model:
+        """Make a model from what was stored."""
+
+    def measure(self, judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+        """Compute the task's metrics over judged examples at the model's threshold; return these without pixels."""
+
+    def operating_point(self, judged: Judged, model: Model, options: Options) -> Threshold | None:
+        """Choose the threshold on validation rows; None where the task has no defect-free class to choose against."""
+
+
+def find_task(name: str) -> Task:
+    """The functions of a task."""
+    if name not in TASKS:
+        raise DuckspectError(f"task: must be one of {', '.join(TASKS)}, but is {name!r}.")
+    return cast("Task", importlib.import_module(f"models_py.{name}.task"))
+
+
+def options_of(task: str) -> type[Options]:
+    """The options of a task, without loading torch."""
+    if task not in TASKS:
+        raise DuckspectError(f"task: must be one of {', '.join(TASKS)}, but is {task!r}.")
+    found: type[Options] = importlib.import_module(f"models_py.{task}.options").OPTIONS
+    return found

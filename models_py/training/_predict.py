@@ -1,0 +1,21 @@
+"""Run a model over examples: prepared by a pool of threads, judged in batches, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from models_py.model import Model, Prediction
+from models_py.snapshot import Example
+from models_py.training._data import Data, stack
+
+
+def judge(model: Model, data: Data, *, batch: int = 16, pixels: bool = False) -> Iterator[tuple[Example, Prediction]]:
+    """Yield every example with what the model says of it."""
+    model.network.eval()
+    for samples in data.batches(range(len(data)), batch):
+        with torch.inference_mode():
+            outputs = model.forward(stack(samples).to(model.device))
+        found = model.interpret(outputs, [sample.size for sample in samples], pixels=pixels)
+        yield from zip((sample.example for sample in samples), found, strict=True)

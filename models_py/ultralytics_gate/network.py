@@ -1,0 +1,70 @@
+"""A YOLO network as a module whose output is boxes: one row of x1, y1, x2, y2, score, class per detection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.ops import batched_nms
+
+from models_py.ultralytics_gate import ultralytics
+
+MOST_BOXES = 300
+_CANDIDATES = 1000
+_FAINTEST = 0.001
+_OVERLAP = 0.7
+
+
+class Yolo(nn.Module):
+    """The network of an architecture file, with the classes of this model."""
+
+    def __init__(self, architecture: str | dict[str, Any], classes: int) -> None:
+        super().__init__()
+        ultralytics()
+        from ultralytics.nn.tasks import DetectionModel
+
+        self.model = DetectionModel(architecture, nc=classes, verbose=False)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The architecture as data, enough to build the network again."""
+        found: dict[str, Any] = self.model.yaml
+        return {key: value for key, value in found.items() if key != "yaml_file"}
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Detections (n, 300, 6), strongest first, the rest filled with zeros."""
+        found = self.model(inputs)
+        found = (found[0] if isinstance(found, tuple | list) else found).float()
+        if found.shape[-1] == 6 and self.model.end2end:  # YOLO26 suppresses duplicates itself
+            return _padded([rows[rows[:, 4] > _FAINTEST] for rows in found])
+        return _padded([_suppress(rows) for rows in found.transpose(1, 2)])
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What enters the detection head, averaged over the image (n, d)."""
+        seen: list[Any] = []
+        hook = self.model.model[-1].register_forward_pre_hook(lambda _, entering: seen.append(entering[0]))
+        try:
+            self.model(inputs)
+        finally:
+            hook.remove()
+        return torch.cat([found.float().mean((2, 3)) for found in seen[0]], 1)
+
+
+def _suppress(rows: torch.Tensor) -> torch.Tensor:
+    """From centre boxes with class scores (k, 4 + classes) to the strongest of overlapping ones."""
+    scores, classes = rows[:, 4:].max(1)
+    order = scores.topk(min(_CANDIDATES, len(scores))).indices
+    order = order[scores[order] > _FAINTEST]
+    centre, half = rows[order, :2], rows[order, 2:4] / 2
+    boxes = torch.cat([centre - half, centre + half], 1)
+    kept = batched_nms(boxes, scores[order], classes[order], _OVERLAP)[:MOST_BOXES]
+    chosen = order[kept]
+    return torch.cat([boxes[kept], scores[chosen, None], classes[chosen, None].float()], 1)
+
+
+def _padded(found: list[torch.Tensor]) -> torch.Tensor:
+    filled = [
+        nn.functional.pad(rows[:MOST_BOXES], (0, 0, 0, MOST_BOXES - min(len(rows), MOST_BOXES))) for rows in found
+    ]
+    return torch.stack(filled)

@@ -1,0 +1,294 @@
+"""Ultralytics' own trainer, told everything by one folder: rows, options and first weights, none of it pickled.
+
+Several GPUs are several processes that read the same folder, so what one process can do, all can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from models_py.devices import find_devices, half
+from models_py.errors import DuckspectError
+from models_py.preprocess import Preprocess, equalise, resize
+from models_py.snapshot import Example, read_parquet
+from models_py.training import Report, Silent
+from models_py.training._checkpoint import read_tensors, write_tensors
+from models_py.training._data import read_image
+from models_py.ultralytics_gate import ultralytics
+from models_py.ultralytics_gate.network import Yolo
+
+ultralytics()
+
+from ultralytics.data import YOLODataset  # noqa: E402 - only after the door has closed the network
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+
+JOB, ROWS, FIRST = "job.json", "rows.parquet", "first.safetensors"
+LAST, BEST, EPOCHS = "last.safetensors", "best.safetensors", "epochs.jsonl"
+
+
+class Rows(YOLODataset):
+    """Training rows as Ultralytics wants them, decoded by our decoder; no label file is read or written."""
+
+    def __init__(self, examples: tuple[Example, ...], labels: list[str], clahe: float, **arguments: Any) -> None:
+        self._examples = examples
+        self._labels = {label: number for number, label in enumerate(labels)}
+        self._clahe = Preprocess(32, clahe=clahe)
+        self._decoded: dict[int, np.ndarray[Any, Any]] = {}
+        super().__init__(
+            img_path="", task="detect", data={"names": dict(enumerate(labels)), "channels": 3}, **arguments
+        )
+
+    def get_img_files(self, img_path: str) -> list[str]:  # noqa: ARG002 - Ultralytics' name
+        return [example.image for example in self._examples]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        return [self._label(index) for index in range(len(self._examples))]
+
+    def _label(self, index: int) -> dict[str, Any]:
+        example = self._examples[index]
+        height, width = self._pixels(index).shape[:2]
+        boxes = np.array(example.boxes, np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
+        classes = [[self._labels[label]] for label, _ in zip(example.labels, example.boxes, strict=True)]
+        centred = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
+        return {
+            "im_file": example.image,
+            "shape": (height, width),
+            "cls": np.array(classes, np.float32).reshape(-1, 1),
+            "bboxes": (centred / [width, height, width, height]).astype(np.float32),
+            "segments": [],
+            "keypoints": None,
+            "normalized": True,
+            "bbox_format": "xywh",
+        }
+
+    def _pixels(self, index: int) -> np.ndarray[Any, Any]:
+        """The image as BGR, compressed grey where it is grey, kept in memory while it fits."""
+        if (kept := self._decoded.get(index)) is not None:
+            return kept
+        pixels = read_image(self._examples[index].image).permute(1, 2, 0).contiguous().numpy()
+        if self._clahe.clahe:
+            pixels = equalise(pixels, self._clahe.clahe)
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+        if len(self._decoded) * pixels.nbytes < 2 << 30:
+            self._decoded[index] = pixels
+        return pixels
+
+    def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> Any:  # noqa: ARG002
+        """Decode and scale an image so that its longer side is the network's, as Preprocess does."""
+        if self.ims[i] is not None:
+            return self.ims[i], self.im_hw0[i], self.im_hw[i]
+        pixels = self._pixels(i)
+        height, width = pixels.shape[:2]
+        scale = self.imgsz / max(height, width)
+        scaled = pixels if scale == 1 else resize(pixels, (round(height * scale), round(width * scale)), smooth=False)
+        if self.augment:  # mosaics are made of images used lately
+            self.ims[i], self.im_hw0[i], self.im_hw[i] = scaled, (height, width), scaled.shape[:2]
+            self.buffer.append(i)
+            if 1 < len(self.buffer) >= self.max_buffer_length:
+                oldest = self.buffer.pop(0)
+                self.ims[oldest], self.im_hw0[oldest], self.im_hw[oldest] = None, None, None
+        return scaled, (height, width), scaled.shape[:2]
+
+
+class Trainer(DetectionTrainer):
+    """Ultralytics' trainer with our rows, our metrics and our checkpoints."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._folder = folder
+        self._job = json.loads((folder / JOB).read_text())
+        self._report = report
+        self._snapshot = read_parquet(folder / ROWS)
+        arguments = self._job["arguments"] | {"save_dir": str(folder), "plots": False, "verbose": False, "amp": False}
+        arguments |= {"model": "duckspect.yaml", "data": str(folder), "pretrained": False}
+        super().__init__(overrides=arguments)
+        self.add_callback("on_train_batch_end", Trainer._stepped)
+        self.add_callback("on_fit_epoch_end", Trainer._ended)
+
+    def get_dataset(self) -> dict[str, Any]:
+        labels = self._job["labels"]
+        return {"train": "train", "val": "val", "names": dict(enumerate(labels)), "nc": len(labels), "channels": 3}
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Rows:
+        return Rows(
+            self._snapshot.part(img_path),
+            self._job["labels"],
+            self._job["clahe"],
+            imgsz=self.args.imgsz,
+            batch_size=batch or self.batch_size,
+            augment=mode == "train",
+            hyp=self.args,
+            rect=False,
+            stride=32,
+        )
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:  # noqa: ARG002
+        network = Yolo(self._job["architecture"], len(self._job["labels"]))
+        network.load_state_dict(read_tensors(self._folder / FIRST)[0])
+        return self.set_model_names_for_load(network.model)
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self.amp = half(self.device, self._job["precision"])
+        if self.amp and self.device.type == "cuda":
+            self.args.amp = "bf16"
+        self._own().to(memory_format=torch.channels_last)
+        self._resume()
+
+    def _resume(self) -> None:
+        """Go on after the last whole epoch, if there is one."""
+        if not (self._folder / LAST).exists():
+            return
+        tensors, metadata = read_tensors(self._folder / LAST)
+        progress = json.loads(metadata["progress"])
+        self._own().load_state_dict(_part(tensors, "network."))
+        self.ema.ema.load_state_dict(_part(tensors, "ema."))
+        self.ema.updates = progress["updates"]
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _part(tensors, "optimizer.").items():
+            number, name = key.split(".", 1)
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        self.best_fitness, self.start_epoch = progress["best_fitness"], progress["epoch"]
+        self.stopper.best_fitness, self.stopper.best_epoch = progress["best_fitness"], progress["best_epoch"]
+        self.scheduler.last_epoch = self.start_epoch - 1
+
+    def _own(self) -> torch.nn.Module:
+        return cast("torch.nn.Module", getattr(self.model, "module", self.model))
+
+    def validate(self) -> tuple[dict[str, Any], float]:
+        """Judge the averaged weights by our own definition of mAP."""
+        from models_py.detect.task import measure_network
+
+        network = Yolo.__new__(Yolo)
+        torch.nn.Module.__init__(network)
+        network.model = self.ema.ema
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            found = measure_network(network, self._job, self._snapshot.part("val"))
+        fitness = 0.1 * (found["map50"] or 0.0) + 0.9 * (found["map50_95"] or 0.0)
+        if self.best_fitness is None or self.best_fitness < fitness:
+            self.best_fitness = fitness
+        return {f"val/{name}": found[name] for name in ("map33", "map50", "map50_95")}, fitness
+
+    def save_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Keep no csv: the report has the metrics."""
+
+    def save_model(self) -> bool:
+        """Write the averaged weights if they are the best, and all that resuming needs."""
+        averaged = {f"ema.{key}": value for key, value in self.ema.ema.state_dict().items()}
+        weights = {f"network.{key}": value for key, value in self._own().state_dict().items()}
+        state = {
+            f"optimizer.{number}.{key}": torch.as_tensor(value)
+            for number, values in self.optimizer.state_dict()["state"].items()
+            for key, value in values.items()
+        }
+        progress = {
+            "epoch": self.epoch + 1,
+            "best_fitness": self.best_fitness,
+            "best_epoch": self.stopper.best_epoch,
+            "updates": self.ema.updates,
+        }
+        if self.best_fitness == self.fitness:
+            write_tensors({f"model.{key[4:]}": value for key, value in averaged.items()}, self._folder / BEST)
+        write_tensors(averaged | weights | state, self._folder / LAST, {"progress": json.dumps(progress)})
+        return True
+
+    def final_eval(self) -> None:
+        """The best weights are judged where they are registered."""
+
+    def _stepped(self) -> None:
+        steps = len(self.train_loader)
+        self._step = (getattr(self, "_step", -1) + 1) % steps
+        loss = float(sum(float(value) for value in self.tloss.values()))
+        self._report.step(self.epoch + 1, self.epochs, self._step + 1, steps, loss)
+
+    def _ended(self) -> None:
+        losses = {f"train/{key}": float(value) for key, value in self.tloss.items()}
+        self._report.epoch(self.epoch + 1, {"train/loss": sum(losses.values()), **losses, **self.metrics})
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def train(folder: Path, report: Report) -> dict[str, torch.Tensor]:
+    """Train as the folder says, on one device here or on several in processes of their own; return the best weights."""
+    devices = find_devices(json.loads((folder / JOB).read_text())["arguments"]["device"])
+    if len(devices) > 1:
+        _train_in_processes(folder, len(devices), report)
+    else:
+        train_here(folder, report)
+    return read_tensors(folder / BEST)[0]
+
+
+def train_here(folder: Path, report: Report) -> None:
+    """Train in this process, alone or as one of several."""
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ultralytics' own affair
+        try:
+            Trainer(folder, report).train()
+        finally:
+            torch.set_num_threads(threads)
+
+
+class _Written:
+    """A report that another process reads."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """Steps are too many to write."""
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+        with self._file.open("a") as opened:
+            opened.write(json.dumps({"epoch": epoch, "metrics": dict(metrics)}) + "\n")
+
+    def note(self, text: str) -> None:
+        """There is nobody to read it."""
+
+
+def _train_in_processes(folder: Path, count: int, report: Report) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}"]
+    command += ["-m", "models_py.ultralytics_gate.training", str(folder)]
+    told, words = 0, folder / "stderr.log"
+    with words.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:  # noqa: S603 - our own module
+        try:
+            while process.poll() is None:
+                told = _tell(folder / EPOCHS, told, report)
+                time.sleep(0.5)
+        except BaseException:
+            process.terminate()
+            raise
+    _tell(folder / EPOCHS, told, report)
+    if process.returncode:
+        last = (words.read_text().strip() or f"exit status {process.returncode}").splitlines()[-1]
+        raise DuckspectError(f"training on {count} GPUs failed: {last} All its words are in {words}.")
+
+
+def _tell(file: Path, told: int, report: Report) -> int:
+    lines = file.read_text().splitlines() if file.exists() else []
+    for line in lines[told:]:
+        found = json.loads(line)
+        report.epoch(found["epoch"], found["metrics"])
+    return len(lines)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    train_here(place, _Written(place / EPOCHS) if os.environ.get("RANK", "0") == "0" else Silent())

@@ -1,0 +1,137 @@
+"""Where training starts from: shipped starter weights, a library's download, a file, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from models_py.architectures import Architecture
+from models_py.errors import DuckspectError
+from models_py.training._checkpoint import read_tensors
+
+if TYPE_CHECKING:
+    from models_py.training import Report
+
+STARTERS = Path(__file__).with_name("starter")
+
+
+def resolve(architecture: Architecture, wanted: str) -> str:
+    """Turn `auto` into the architecture's best source, and check the choice."""
+    source = architecture.weights[0] if wanted == "auto" else wanted
+    if source in architecture.weights or Path(source).is_file():
+        return source
+    raise DuckspectError(
+        f"weights: {architecture.name} starts from {', '.join(architecture.weights)} or a file, but there is no "
+        f"{source!r}. Choose one of these."
+    )
+
+
+def start(
+    network: nn.Module, architecture: Architecture, wanted: str, report: Report, labels: Sequence[str] = ()
+) -> None:
+    """Give a network its first weights; rows of the head go to the classes of the same name, others keep their own."""
+    found = fetch(architecture, wanted)
+    if found.source == "none":
+        return
+    taken = load_matching(network, found.tensors, labels, found.labels)
+    if not taken:
+        raise DuckspectError(
+            f"weights: {found.source} has no tensor that fits {architecture.name}. Was it made for another?"
+        )
+    report.note(f"Starting from {found.source}: {taken} of {len(network.state_dict())} tensors.")
+
+
+def load_matching(
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], labels: Sequence[str] = (), known: Sequence[str] = ()
+) -> int:
+    """Load the tensors whose names and shapes fit, and the rows of those that differ in classes; return how many."""
+    own = network.state_dict()
+    fitting = {}
+    for key, value in tensors.items():
+        if key not in own:
+            continue
+        if own[key].shape == value.shape:
+            fitting[key] = value.to(own[key].dtype)
+        elif (rows := _rows_by_name(own[key], value, labels, known)) is not None:
+            fitting[key] = rows
+    network.load_state_dict(own | fitting)
+    return len(fitting)
+
+
+def _rows_by_name(
+    own: torch.Tensor, value: torch.Tensor, labels: Sequence[str], known: Sequence[str]
+) -> torch.Tensor | None:
+    """Copy the rows of classes that both have, where the first axis counts classes, maybe after the background."""
+    if own.ndim == 0 or own.shape[1:] != value.shape[1:]:
+        return None
+    before = own.shape[0] - len(labels)
+    if before not in (0, 1) or value.shape[0] - len(known) != before:
+        return None
+    rows = own.clone()
+    rows[:before] = value[:before].to(own.dtype)
+    for number, label in enumerate(labels):
+        if label in known:
+            rows[before + number] = value[before + list(known).index(label)].to(own.dtype)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """First weights, where they come from, and the classes of their head if it is known."""
+
+    source: str
+    tensors: Mapping[str, torch.Tensor]
+    labels: tuple[str, ...] = ()
+
+
+def fetch(architecture: Architecture, wanted: str) -> Found:
+    """The source that was chosen, and its tensors; none for `none`."""
+    source = resolve(architecture, wanted)
+    if source == "none":
+        return Found(source, {})
+    if source == "starter":
+        return _starter(architecture.name)
+    if source in ("imagenet", "coco"):
+        return Found(source, download(architecture, source))
+    return _read(Path(source))
+
+
+def _starter(name: str) -> Found:
+    file = STARTERS / f"{name}.safetensors"
+    if not file.exists():
+        shipped = ", ".join(sorted(found.stem for found in STARTERS.glob("*.safetensors"))) or "none"
+        raise DuckspectError(
+            f"weights: there are no starter weights for {name}. Shipped: {shipped}. Choose none or a file."
+        )
+    return replace(_read(file), source="starter")
+
+
+def _read(file: Path) -> Found:
+    """Read tensors from safetensors, or from a torch state dict without running what else it may hold."""
+    if file.suffix == ".safetensors":
+        tensors, metadata = read_tensors(file)
+        return Found(str(file), tensors, tuple(json.loads(metadata.get("labels", "[]"))))
+    from models_py.registry._foreign import read_state_dict
+
+    return Found(str(file), read_state_dict(file))
+
+
+def download(architecture: Architecture, source: str) -> Mapping[str, torch.Tensor]:
+    """Fetch the library's own weights, or say in a sentence that it cannot be reached."""
+    from models_py.weights_sources import SOURCES
+
+    try:
+        return SOURCES[architecture.family](architecture, source)
+    except (URLError, ConnectionError, TimeoutError, OSError) as error:
+        raise DuckspectError(
+            f"weights: the {source} weights of {architecture.name} could not be downloaded ({error}). "
+            f"Go online once, give a file, or choose one of "
+            f"{', '.join(name for name in architecture.weights if name not in ('imagenet', 'coco'))}."
+        ) from error

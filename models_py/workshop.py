@@ -1,0 +1,202 @@
+"""Train a model from a SQL query: freeze the rows, train, choose the threshold, register. One function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from models_py.architectures import Architecture, find_architecture
+from models_py.errors import DuckspectError
+from models_py.evaluation import evaluate_model
+from models_py.images.decode import open_bytes
+from models_py.model import GOOD, Model
+from models_py.options import Options, as_dict, as_json, parse_options
+from models_py.registry._versions import Origin, Version, artifacts_folder, check_name, register
+from models_py.snapshot import Snapshot, freeze
+from models_py.tasks import Job, Metrics, Threshold, find_task, options_of
+from models_py.training import Report, Silent, StoppedError
+from models_py.weights import resolve
+
+if TYPE_CHECKING:
+    import duckdb
+
+GOLDEN_IMAGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides a training's result, before any of it runs."""
+
+    name: str
+    architecture: Architecture
+    options: Options
+    snapshot: Snapshot
+
+    @property
+    def run_id(self) -> str:
+        """The same plan has the same run, so that a killed one can go on."""
+        described = [self.name, self.architecture.name, as_json(self.options), self.snapshot.sha256]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+
+
+def plan(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    name: str,
+    task: str,
+    query: str,
+    architecture: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Check everything that can be checked before training starts, and freeze the rows."""
+    check_name(name)
+    chosen = find_architecture(task, architecture)
+    parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
+    resolve(chosen, parsed.weights)
+    snapshot = freeze(con, query, task, validation=parsed.validation, seed=parsed.seed)
+    _check_trainable(snapshot)
+    return Plan(name, chosen, parsed, snapshot)
+
+
+def _check_trainable(snapshot: Snapshot) -> None:
+    train, held_out = snapshot.part("train"), snapshot.part("val")
+    if len(train) < 2 or not held_out:
+        raise DuckspectError(
+            f"query: too few images: {len(train)} to train on and {len(held_out)} to validate, "
+            f"but it takes at least 2 and 1, of different units and templates."
+        )
+    if snapshot.task == "anomaly":
+        return
+    images = Counter(label for item in snapshot.examples for label in set(item.labels))
+    if snapshot.task == "classify" and len(images) < 2:
+        raise DuckspectError(f"query: every image is {next(iter(images))}; classification needs two classes.")
+    if lonely := sorted(label for label, count in images.items() if count == 1 and label != GOOD):
+        raise DuckspectError(
+            f"query: the label {lonely[0]!r} has one image, but it takes one to train on and one to validate. "
+            f"Add images, or leave it out: where label <> '{lonely[0]}'"
+        )
+    learned = set(snapshot.counts("train"))
+    if unlearned := sorted(label for label in set(snapshot.classes) - learned):
+        raise DuckspectError(
+            f"query: the label {unlearned[0]!r} has no train image: all of its images are held out or of one unit."
+        )
+
+
+def train(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    name: str,
+    task: str,
+    query: str,
+    architecture: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+    resume: bool = False,
+) -> Version:
+    """Train, evaluate and register a model; it becomes the challenger, or the first champion of its name."""
+    planned = plan(con, name=name, task=task, query=query, architecture=architecture, options=options)
+    return carry_out(con, planned, report or Silent(), resume=resume)
+
+
+def carry_out(con: duckdb.DuckDBPyConnection, planned: Plan, report: Report, *, resume: bool = False) -> Version:
+    """Train as planned, and register the result."""
+    run = Run(con, planned, report)
+    run.start()
+    try:
+        model, metrics, threshold = fit_plan(planned, run.folder, run, resume=resume)
+        golden = [open_bytes(item.image) for item in planned.snapshot.sample("val", GOLDEN_IMAGES)]
+        origin = Origin(as_dict(planned.options), metrics, planned.snapshot, _parent(planned), run.run_id)
+        version = register(con, planned.name, model, golden, threshold, origin)
+    except BaseException as error:
+        run.fail(error)
+        raise
+    run.finish()
+    return version
+
+
+def fit_plan(
+    planned: Plan, folder: Path, report: Report, *, resume: bool = False
+) -> tuple[Model, Metrics, Threshold | None]:
+    """Train, choose the threshold on the validation rows, and measure there; touches no warehouse."""
+    task = find_task(planned.architecture.task)
+    torch.manual_seed(planned.options.seed)
+    model = task.train(Job(planned.snapshot, planned.architecture, planned.options, folder, resume), report)
+    held_out = planned.snapshot.part("val")
+    device = planned.options.device.split(",")[0]
+    first = evaluate_model(model, held_out, device=device, workers=planned.options.workers)
+    threshold = task.operating_point(first.judged, model, planned.options)
+    return model, first.metrics, threshold
+
+
+def _parent(planned: Plan) -> str:
+    source = resolve(planned.architecture, planned.options.weights)
+    return source if source in planned.architecture.weights else str(Path(source).absolute())
+
+
+class Run:
+    """One row of `ml.training_runs`, with a row of `ml.training_metrics` per epoch and metric."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, planned: Plan, report: Report) -> None:
+        self.run_id = f"{planned.run_id}-{uuid.uuid4().hex[:8]}"
+        self.folder = artifacts_folder(con).parent / "runs" / planned.run_id
+        self._con = con
+        self._planned = planned
+        self._report = report
+
+    def start(self) -> None:
+        planned = self._planned
+        self._con.execute(
+            "update ml.training_runs set status = 'stopped', error = 'killed', finished_at = now() "
+            "where status = 'running' and starts_with(run_id, ?)",
+            [planned.run_id],
+        )
+        self._con.execute(
+            "insert into ml.training_runs (run_id, name, task, architecture, params, snapshot_sha256, status, device, "
+            "started_at) values (?, ?, ?, ?, ?, ?, 'running', ?, now())",
+            [
+                self.run_id,
+                planned.name,
+                planned.architecture.task,
+                planned.architecture.name,
+                as_json(planned.options),
+                planned.snapshot.sha256,
+                planned.options.device,
+            ],
+        )
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        self._report.step(epoch, epochs, step, steps, loss)
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+        now = datetime.now(UTC)
+        self._con.executemany(
+            "insert into ml.training_metrics values (?, ?, ?, ?, ?)",
+            [[self.run_id, epoch, name, value, now] for name, value in metrics.items()],
+        )
+        self._report.epoch(epoch, metrics)
+
+    def note(self, text: str) -> None:
+        self._report.note(text)
+
+    def fail(self, error: BaseException) -> None:
+        """Say in the warehouse why it ended; the checkpoints stay, to go on from."""
+        status = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
+        self._con.execute(
+            "update ml.training_runs set status = ?, error = ?, finished_at = now() where run_id = ?",
+            [status, str(error) or type(error).__name__, self.run_id],
+        )
+
+    def finish(self) -> None:
+        """The checkpoints have done their work."""
+        import shutil
+
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,160 @@
+"""How training and evaluation look on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from models_py.architectures import list_architectures
+from models_py.errors import DuckspectError
+from models_py.options import describe
+from models_py.tasks import options_of
+from udfs import connect
+from udfs.cli._output import emit, emit_json, emit_table, progress_bar
+
+
+def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
+    """Read key=value options; named ones win."""
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise DuckspectError(f"--option: must be key=value, such as epochs=30, but is {text!r}.")
+        found[key.strip().replace("-", "_")] = value.strip()
+    return found | {key: value for key, value in named.items() if value is not None}
+
+
+class Shown:
+    """A report as a bar with loss, metric and time left, and one line per epoch."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._task: Any = None
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("Training", total=epochs * steps)
+        self._bar.update(
+            self._task,
+            description=f"Epoch {epoch}/{epochs}  loss {loss:.3f}",
+            completed=(epoch - 1) * steps + step,
+            total=epochs * steps,
+        )
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+        shown = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None and _is_shown(name)]
+        self._bar.console.print(f"epoch {epoch}: {', '.join(shown)}", highlight=False)
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False)
+
+
+def _is_shown(name: str) -> bool:
+    return name == "train/loss" or name.startswith("val/")
+
+
+@contextmanager
+def shown() -> Iterator[Shown]:
+    """Show a training while it runs."""
+    with progress_bar("steps") as bar:
+        yield Shown(bar)
+
+
+def run_training(
+    warehouse: Path | None,
+    name: str,
+    task: str,
+    query: str,
+    architecture: str | None,
+    options: Mapping[str, Any],
+    *,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train, and print what was registered."""
+    from models_py.workshop import train
+
+    with connect(warehouse) as con, shown() as report:
+        version = train(
+            con,
+            name=name,
+            task=task,
+            query=query,
+            architecture=architecture,
+            options=options,
+            report=report,
+            resume=resume,
+        )
+        chosen = con.execute(
+            "select threshold, chosen_by from ml.thresholds where name = ? and version = ?", [name, version.version]
+        ).fetchone()
+    if as_json:
+        emit_json({"model": version.reference, "task": task, "metrics": version.metrics, "threshold": chosen})
+        return
+    emit(f"{version.reference} is registered and the challenger: {version.architecture}, {', '.join(version.labels)}.")
+    show_metrics({version.reference: version.metrics}, "on its validation rows")
+    if chosen:
+        emit(f"Operating threshold {chosen[0]:.4g}: {chosen[1]}.")
+    emit(f"Next: duckspect models promote {version.reference}")
+
+
+def show_metrics(columns: Mapping[str, Mapping[str, float | None]], where: str) -> None:
+    """Metrics as rows, one column per model."""
+    names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
+    emit_table(
+        [f"metric {where}", *columns],
+        [[name, *(_rounded(metrics.get(name)) for metrics in columns.values())] for name in names],
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def run_evaluation(warehouse: Path | None, reference: str, query: str | None, device: str, *, as_json: bool) -> None:
+    """Measure a model, and print its metrics."""
+    from models_py.evaluation import evaluate, evaluate_model
+    from models_py.registry import find, load
+
+    with connect(warehouse, read_only=True) as con, progress_bar("images") as bar:
+        version = find(con, reference)
+        model = load(con, version)
+        task = bar.add_task("Judging", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if query is None:
+            rows = version.rows("val")
+            found, count = evaluate_model(model, rows, device=device, progress=progress), len(rows)
+        else:
+            found, snapshot = evaluate(con, model, query, device=device, progress=progress)
+            count = len(snapshot.examples)
+    if as_json:
+        emit_json({"model": version.reference, "images": count, "metrics": found.metrics})
+        return
+    show_metrics({version.reference: found.metrics}, f"on {count:,} images")
+
+
+def show_architectures(*, as_json: bool) -> None:
+    """One row per architecture."""
+    found = [(item.task, item.name, item.title, ", ".join(item.weights)) for item in list_architectures()]
+    columns = ("task", "architecture", "what it is", "weights")
+    emit_json([dict(zip(columns, row, strict=True)) for row in found]) if as_json else emit_table(columns, found)
+
+
+def show_options(name: str, *, as_json: bool) -> None:
+    """The options of one architecture, with its own defaults."""
+    found = next((item for item in list_architectures() if item.name == name), None)
+    if found is None:
+        known = ", ".join(item.name for item in list_architectures())
+        raise DuckspectError(f"architecture: there is no {name!r}. Choose one of {known}.")
+    kind = options_of(found.task)
+    rows = [(option, str(found.defaults.get(option, default)), meaning) for option, default, meaning in describe(kind)]
+    if as_json:
+        emit_json([dict(zip(("option", "default", "meaning"), row, strict=True)) for row in rows])
+        return
+    emit(f"{found.name}: {found.title} Weights: {', '.join(found.weights)}.")
+    emit_table(["option", "default", "meaning"], rows)
