@@ -71,9 +71,7 @@ def ssd300_vgg16(classes: int, image_size: int = 300) -> nn.Module:
     return Boxes(build(weights=None, weights_backbone=None, num_classes=classes + 1))
 
 
-@architecture(
-    "detect", family="torchvision_detection", weights=("coco", "imagenet", "none"), learning_rate=1e-3, image_size=320
-)
+@architecture("detect", family="torchvision_detection", weights=("coco", "none"), learning_rate=1e-3, image_size=320)
 def ssdlite320_mobilenet_v3_large(classes: int, image_size: int = 320) -> nn.Module:
     """SSDlite on MobileNetV3 at 320 pixels."""
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large as build

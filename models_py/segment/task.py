@@ -109,7 +109,7 @@ class _Lesson(Lesson):
         targets = targets.to(device)
         found = self.network(self._model.spec.preprocess.normalise(batch)).float()
         pixelwise = functional.cross_entropy(found, targets)
-        present = targets.unique()
+        present = torch.unique(targets)
         self._dice.classes = present[present > 0]  # a class that no image of the batch has would only dilute the mean
         overlap: torch.Tensor = self._dice(found, targets) if len(self._dice.classes) else found.new_zeros(())
         return self._focus * overlap + (1 - self._focus) * pixelwise

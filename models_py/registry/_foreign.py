@@ -1,0 +1,66 @@
+"""Files of other programs: torch state dicts and Ultralytics checkpoints, read without running what they may hold."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models_py.errors import RegistryError
+
+_NESTS = ("state_dict", "model_state_dict", "model", "ema")
+_REMEDY = "Save the weights alone: torch.save(model.state_dict(), file), or as safetensors."
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Tensors, and what the file says of their network."""
+
+    tensors: Mapping[str, torch.Tensor]
+    labels: tuple[str, ...] = ()
+    yaml: dict[str, Any] | None = None
+
+
+def read_checkpoint(file: Path) -> Checkpoint:
+    """Read a torch state dict or an Ultralytics checkpoint; anything else is refused."""
+    unknown = unsafe_globals(file)
+    if any(name.startswith("ultralytics.") for name in unknown):
+        from models_py.ultralytics_gate.checkpoint import read_model
+
+        return Checkpoint(*read_model(file, unknown))
+    return Checkpoint(read_state_dict(file))
+
+
+def unsafe_globals(file: Path) -> list[str]:
+    """What a file would import if it were unpickled, beyond tensors and plain containers."""
+    if not zipfile.is_zipfile(file):
+        raise RegistryError(f"{file}: is no torch file, or one that is truncated. {_REMEDY}")
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
+    except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        raise RegistryError(f"{file}: is no torch file: {_first_line(error)} {_REMEDY}") from error
+
+
+def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
+    """Read tensors by name; a file that holds other objects is refused, and none of them is made."""
+    if names := unsafe_globals(file):
+        raise RegistryError(f"{file}: holds {names[0]}, not weights alone, and was not read. {_REMEDY}")
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise RegistryError(f"{file}: is no torch file of weights: {_first_line(error)} {_REMEDY}") from error
+    for nest in _NESTS:
+        if isinstance(found, Mapping) and isinstance(found.get(nest), Mapping):
+            found = found[nest]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, torch.Tensor) for v in found.values()):
+        raise RegistryError(f"{file}: holds a {type(found).__name__} that is no state dict. {_REMEDY}")
+    return {str(key).removeprefix("module."): value for key, value in found.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,116 @@
+"""ONNX for other runtimes: prepared uint8 images in, the network's outputs out, checked against torch."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from models_py.errors import DuckspectError, RegistryError
+from models_py.model import Model
+
+_TOLERANCE = 1e-3
+_MISSING = "ONNX needs the packages onnx, onnxruntime and onnxscript. Install them with: pip install 'duckspect[onnx]'"
+
+
+class _Whole(nn.Module):
+    """Normalisation and network as one; YOLO without its suppression of duplicates, which no two runtimes do alike."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        preprocess = model.spec.preprocess
+        self.preprocess = preprocess
+        self.network: Any = model.network.model if model.task == "detect" else model.network
+        self.is_chances = model.task in ("classify", "segment")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = self.network(self.preprocess.normalise(images))
+        first: torch.Tensor = found[0] if isinstance(found, tuple | list) else found
+        return first.softmax(1) if self.is_chances else first
+
+
+def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor]) -> float:
+    """Write the model, compare both on prepared `images`, and return the largest difference relative to the range."""
+    if not hasattr(model.network, "model") and model.task == "detect":
+        raise RegistryError(f"{model.spec.architecture}: cannot be exported to ONNX.")
+    if model.task == "detect" and model.network.__class__.__name__ != "Yolo":
+        raise RegistryError(
+            f"{model.spec.architecture}: torchvision's detectors cannot be exported to ONNX with a batch of any size. "
+            f"Train a YOLO to export one."
+        )
+    whole = copy.deepcopy(_Whole(model)).eval()  # tracing leaves marks on a network
+    batch = torch.stack([model.prepare(image) for image in images]).contiguous()
+    partial = file.with_name(f".{file.name}.partial.onnx")
+    try:
+        with torch.inference_mode():
+            wanted = whole(batch).numpy()
+        with _quiet():
+            _write(whole, batch, partial, model)
+        apart = _difference(wanted, batch, partial)
+        if apart > _TOLERANCE:
+            raise RegistryError(f"{file}: ONNX differs from torch by {apart:.2g} of the range, so it was not written.")
+        partial.replace(file)
+    except ImportError as error:
+        raise DuckspectError(_MISSING) from error
+    except OSError as error:
+        raise RegistryError(f"{file}: cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return apart
+
+
+def _write(whole: nn.Module, batch: torch.Tensor, file: Path, model: Model) -> None:
+    import onnx
+
+    torch.onnx.export(
+        whole,
+        (torch.cat([batch, batch])[:2],),
+        str(file),
+        input_names=["images"],
+        output_names=["outputs"],
+        dynamic_shapes={"images": {0: torch.export.Dim("images_in_batch", min=1)}},
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    stored = onnx.load(str(file))
+    spec = model.spec
+    described = {"labels": list(spec.labels), "preprocess": spec.preprocess.as_dict()}
+    for key, value in {"task": spec.task, **described}.items():
+        stored.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    onnx.save(stored, str(file))
+
+
+def _difference(wanted: np.ndarray[Any, Any], batch: torch.Tensor, file: Path) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = np.asarray(session.run(None, {"images": batch.numpy()})[0])
+    return float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-6))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Any]:
+    """The exporter talks a lot, to everybody."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
