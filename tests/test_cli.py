@@ -210,12 +210,12 @@ def test_the_shell_keeps_a_history_on_a_terminal(filled, tmp_path):
 
 def test_demo_draws_ingests_and_says_what_to_type_next(tmp_path):
     warehouse = tmp_path / "a plant.duckdb"
-    first = duckspect("demo", "--units", "60", "-w", str(warehouse))
+    first = duckspect("demo", "--units", "60", "--no-train", "-w", str(warehouse))
     assert first.returncode == 0, first.stderr
     assert "60 images found, 0 unchanged" in first.stdout
     assert "AUSTIN_L2" in first.stdout
     assert "duckspect ingest YOUR_FOLDER" in first.stdout
-    again = duckspect("demo", "--units", "60", "-w", str(warehouse))
+    again = duckspect("demo", "--units", "60", "--no-train", "-w", str(warehouse))
     assert "60 images found, 60 unchanged" in again.stdout
     with connect(warehouse, read_only=True) as con:
         assert con.execute("select count(*) from raw.rejected_files").fetchone() == (0,)

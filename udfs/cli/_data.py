@@ -111,13 +111,14 @@ def demo(
     units: Annotated[int, typer.Option(min=50, max=100_000, help="Inspected units to draw.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another plant; the same seed, the same bytes.")] = 7,
     folder: Annotated[Path | None, typer.Option(help="Where the images go; beside the warehouse if left out.")] = None,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train a board detector and a tile model.")] = True,
     warehouse: Warehouse = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a plant with boards, steel, light guide plates and tiles, and ingest 30 days of its inspections.
+    """Draw a plant with boards, steel, light guide plates and tiles, ingest 30 days of it, and train two models.
 
     Example: duckspect demo --units 1000 --seed 7
     """
     from udfs.cli._demo import build_demo
 
-    build_demo(units, seed, folder, warehouse, as_json=as_json)
+    build_demo(units, seed, folder, warehouse, train=train, as_json=as_json)

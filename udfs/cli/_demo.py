@@ -30,12 +30,15 @@ _NEXT = """Type next:
   {0} info
   {0} sql "select label, count(*) from raw.current_annotations group by 1 order by 2 desc"
   {0} sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
+  {0} models list
   {0} ingest YOUR_FOLDER --line YOUR_LINE
   {0} shell"""
 
 
-def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | None, *, as_json: bool) -> None:
-    """Draw what is missing of the plant, ingest what is new of it, print what the warehouse holds."""
+def build_demo(
+    units: int, seed: int, folder: Path | None, warehouse: Path | None, *, train: bool, as_json: bool
+) -> None:
+    """Draw what is missing of the plant, ingest what is new of it, train the models, print what the warehouse holds."""
     started = time.perf_counter()
     target = (folder or files_folder(warehouse) / "plant").absolute()
     connect(warehouse).close()  # a warehouse that cannot be used is said before minutes of drawing
@@ -57,6 +60,10 @@ def build_demo(units: int, seed: int, folder: Path | None, warehouse: Path | Non
         rows = con.execute(_SUMMARY).fetchall()
     emit(f"\n{warehouse_path(warehouse)} holds")
     emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
+    if train:
+        from udfs.cli._demo_models import train_models
+
+        train_models(warehouse)
     emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT.format(_own_name())}")
 
 

@@ -1,0 +1,332 @@
+"""The registry: whole versions or none, verified artifacts, aliases with a history, models in and out."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+import torch
+from conftest import duckspect, picture
+from drawn import SIDE, draw_parts, fill_table
+
+from models_py.classify.task import rebuild_empty
+from models_py.errors import DuckspectError, RegistryError
+from models_py.model import Spec
+from models_py.preprocess import Preprocess
+from models_py.registry import (
+    aliases,
+    collect_garbage,
+    delete,
+    find,
+    history,
+    list_versions,
+    load,
+    load_artifact,
+    promote,
+    register,
+    rollback,
+    set_operating_point,
+    transfer,
+)
+from models_py.registry._versions import Origin, artifacts_folder
+from models_py.snapshot import freeze
+from models_py.tasks import Threshold
+from udfs import connect
+
+LABELS = ("bar", "good", "spot")
+
+
+@pytest.fixture
+def con(tmp_path):
+    with connect(tmp_path / "w.duckdb") as opened:
+        fill_table(opened, draw_parts(tmp_path / "parts", count=24))
+        yield opened
+
+
+def classifier(says=None, seed=0):
+    """A small classifier with random weights; with `says`, one that says the same of every image."""
+    torch.manual_seed(seed)
+    model = rebuild_empty(Spec("classify", "mobilenet_v3_small", LABELS, Preprocess(SIDE), {}))
+    if says is not None:
+        last = model.network.classifier[-1]
+        torch.nn.init.zeros_(last.weight)
+        last.bias.data = torch.tensor([9.0 * (label == says) for label in LABELS])
+    return model
+
+
+def add(con, name="part", says=None, seed=0, threshold=None, snapshot=None):
+    origin = Origin({"epochs": 1}, {"accuracy": 0.5}, snapshot)
+    return register(con, name, classifier(says, seed), [picture(1), picture(2)], threshold, origin)
+
+
+def test_versions_count_up_and_the_newest_is_the_challenger(con):
+    assert [add(con, seed=seed).reference for seed in range(3)] == ["part@1", "part@2", "part@3"]
+    assert add(con, name="other").reference == "other@1"
+    assert aliases(con, "part") == {"challenger": 3}
+    assert [item.reference for item in list_versions(con)] == ["other@1", "part@3", "part@2", "part@1"]
+
+
+def test_a_loaded_model_is_the_registered_one_bit_for_bit(con):
+    add(con, seed=5, threshold=Threshold(0.25, "cheap"))
+    model = load(con, "part@challenger")
+    wanted = classifier(seed=5).state()
+    assert all(torch.equal(value, wanted[key]) for key, value in model.state().items())
+    assert model.spec.thresholds == {"*": 0.25}
+    set_operating_point(con, "part@1", 0.5, "an audit")
+    set_operating_point(con, "part@1", 0.7, "spots are dear", label="spot")
+    assert load(con, "part@1").spec.thresholds == {"*": 0.5, "spot": 0.7}
+    assert con.execute("select count(*) from ml.thresholds").fetchone() == (3,)
+    for arguments in ((float("nan"), "x"), (0.5, " ")):
+        with pytest.raises(RegistryError):
+            set_operating_point(con, "part@1", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("prat", "there is no 'prat'. Registered: part."),
+        (
+            "part",
+            r"no 'champion'. There is part@challenger \(version 1\), part@1. Make one with `duckspect models pr",
+        ),
+        ("part@7", "part has no '7'. There is part@challenger"),
+        ("part@best", "part has no 'best'"),
+    ],
+)
+def test_a_reference_that_names_nothing_lists_the_choices(con, reference, words):
+    add(con)
+    with pytest.raises(RegistryError, match=words):
+        find(con, reference)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a@b", "a b"])
+def test_names_that_could_not_be_referred_to_are_refused(con, name):
+    with pytest.raises(RegistryError, match="name: must be letters"):
+        add(con, name=name)
+
+
+def spoil_json(folder):
+    text = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(text.replace('"good"', '"fine"'))
+
+
+def flip_bit(folder):
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+
+
+def cut(folder):
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_json, "model.json: the artifact was changed after it was registered"),
+        (flip_bit, "model.safetensors: was changed or truncated"),
+        (cut, "model.safetensors: was changed or truncated"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "this part of the artifact is missing"),
+        (shutil.rmtree, "model.json: the artifact is missing"),
+        (lambda folder: (folder / "model.json").write_text("{"), "cannot be read"),
+    ],
+)
+def test_an_artifact_that_is_not_what_was_registered_is_refused(con, spoil, words):
+    spoil(add(con).folder)
+    with pytest.raises(RegistryError, match=words):
+        load(con, "part@1")
+
+
+def test_an_artifact_of_another_format_is_refused(con):
+    folder = add(con).folder
+    (folder / "model.json").write_text((folder / "model.json").read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(RegistryError, match="has artifact format 2, but this duckspect"):
+        load_artifact(folder)
+
+
+def test_a_model_that_does_not_reproduce_its_outputs_is_refused_and_leaves_nothing(con, monkeypatch):
+    model = classifier()
+    altered = {key: value + 0.1 if value.is_floating_point() else value for key, value in model.state().items()}
+    monkeypatch.setattr(model, "state", lambda: altered)
+    with pytest.raises(RegistryError, match="does not reproduce the trained model's outputs"):
+        register(con, "part", model, [picture(1)], None, Origin({}, {}))
+    assert list_versions(con) == []
+    assert not [path for path in artifacts_folder(con).rglob("*") if path.is_file()]
+
+
+def test_the_gate_lets_only_what_is_not_worse_become_champion(con):
+    snapshot = freeze(con, "select image, if(label = 'bar', 'good', label) as label from parts", "classify")
+    add(con, says="good", snapshot=snapshot)
+    version, reason = promote(con, "part@1")
+    assert (version.reference, reason) == ("part@1", "the first champion")
+    assert aliases(con, "part") == {"champion": 1}
+    add(con, says="spot", snapshot=snapshot)
+    with pytest.raises(RegistryError, match=r"part@2 was not promoted: accuracy on .*, worse than .* of version 1"):
+        promote(con, "part")
+    assert aliases(con, "part") == {"challenger": 2, "champion": 1}
+    assert promote(con, "part@2", force="the auditor asked")[1] == "the auditor asked"
+    add(con, says="good", snapshot=snapshot)
+    assert "not worse than" in promote(con, "part@3")[1]
+    with pytest.raises(RegistryError, match="part@3 is the champion already"):
+        promote(con, "part@3")
+    with pytest.raises(RegistryError, match="alias: must be a word"):
+        promote(con, "part@1", alias="7")
+    promote(con, "part@1", alias="line_2")
+    assert aliases(con, "part") == {"champion": 3, "line_2": 1}
+
+
+def test_rollback_is_a_new_row_and_goes_back_step_by_step(con):
+    for seed in range(3):
+        add(con, seed=seed)
+        promote(con, f"part@{seed + 1}", force="test")
+    assert rollback(con, "part").version == 2
+    assert rollback(con, "part", reason="escapes").version == 1
+    with pytest.raises(RegistryError, match="no earlier version was its champion"):
+        rollback(con, "part")
+    changes = [change for change in history(con, "part") if change.alias == "champion"]
+    assert [change.version for change in changes] == [1, 2, 3, 2, 1]
+    assert changes[-1].reason == "escapes"
+    assert [change.valid_to for change in changes[:-1]] == [change.valid_from for change in changes[1:]]
+    assert changes[-1].valid_to is None
+
+
+def test_which_version_judged_a_board_is_one_asof_join(con):
+    for seed in range(2):
+        add(con, seed=seed)
+        promote(con, f"part@{seed + 1}", force="test")
+        con.execute(f"create table seen{seed} as select now() as at_time")
+        time.sleep(0.01)
+    judged = con.execute(
+        "select version from (from seen0 union all from seen1) as seen asof join "
+        "(from ml.alias_history where name = 'part' and alias = 'champion') as h on seen.at_time >= h.valid_from order by 1"
+    ).fetchall()
+    assert judged == [(1,), (2,)]
+
+
+def test_what_an_alias_names_is_not_deleted_and_garbage_is_collected(con):
+    first, second = add(con, seed=0), add(con, seed=1)
+    with pytest.raises(RegistryError, match="part@2 is the challenger, so it was not deleted"):
+        delete(con, "part@2")
+    delete(con, "part@1")
+    assert not first.folder.exists()
+    assert [item.reference for item in list_versions(con)] == ["part@2"]
+    root = artifacts_folder(con)
+    (root / "part/9").mkdir()
+    (root / "gone/.incoming-1").mkdir(parents=True)
+    assert {folder.name for folder in collect_garbage(con)} == {"9", ".incoming-1"}
+    assert second.folder.is_dir()
+    assert not (root / "gone").exists()
+    assert add(con).version == 3
+
+
+def test_a_warehouse_can_be_moved_with_its_files(tmp_path, con):
+    add(con, seed=3)
+    con.close()
+    (tmp_path / "new").mkdir()
+    for name in ("w.duckdb", "w_files"):
+        shutil.move(tmp_path / name, tmp_path / "new" / name)
+    with connect(tmp_path / "new/w.duckdb") as moved:
+        assert load(moved, "part@1").labels == LABELS
+
+
+def test_a_model_goes_to_another_warehouse_and_back(tmp_path, con):
+    snapshot = freeze(con, "select image, label from parts", "classify")
+    version = add(con, seed=4, threshold=Threshold(0.3, "cheap"), snapshot=snapshot)
+    transfer.export(version, load(con, version), tmp_path / "part.zip")
+    with connect(tmp_path / "other.duckdb") as other:
+        imported = transfer.import_file(other, tmp_path / "part.zip", "copy", transfer.Described())
+        again = load(other, imported)
+        assert imported.snapshot_sha256 == version.snapshot_sha256
+    wanted = load(con, version)
+    assert all(torch.equal(value, wanted.state()[key]) for key, value in again.state().items())
+    assert again.spec.thresholds == {"*": 0.3}
+    with pytest.raises(RegistryError, match=r"output: must end in \.zip or \.onnx"):
+        transfer.export(version, wanted, tmp_path / "part.pkl")
+
+
+@pytest.mark.parametrize("member", ["../evil", "extra.txt", "model.pkl"])
+def test_an_archive_with_anything_else_in_it_is_refused(tmp_path, con, member):
+    version = add(con)
+    transfer.export(version, load(con, version), tmp_path / "part.zip")
+    with zipfile.ZipFile(tmp_path / "part.zip", "a") as archive:
+        archive.writestr(member, "x")
+    with pytest.raises(RegistryError, match="which is no part of a model"):
+        transfer.import_file(con, tmp_path / "part.zip", "copy", transfer.Described())
+    assert not (tmp_path / "evil").exists()
+
+
+_LOOP = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from test_registry import add
+from udfs import connect
+with connect(sys.argv[1]) as con:
+    print("ready", flush=True)
+    while True:
+        add(con)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.4, 0.77])
+def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, delay):
+    warehouse = tmp_path / "w.duckdb"
+    command = [sys.executable, "-c", _LOOP, str(warehouse), os.path.dirname(__file__)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+    with connect(warehouse) as con:
+        versions = list_versions(con, "part")
+        assert [item.version for item in versions] == list(range(len(versions), 0, -1))
+        for version in versions:
+            load(con, version)
+        assert aliases(con, "part") == ({"challenger": len(versions)} if versions else {})
+        collect_garbage(con)
+        folders = {folder.name for folder in artifacts_folder(con).glob("part/*")}
+        assert folders == {str(item.version) for item in versions}
+        assert add(con).version == len(versions) + 1
+
+
+def test_the_command_line_looks_after_models(tmp_path, con):
+    snapshot = freeze(con, "select image, label from parts", "classify")
+    add(con, says="good", snapshot=snapshot)
+    add(con, says="good", snapshot=snapshot)
+    con.close()
+
+    def run(*arguments):
+        found = duckspect("models", *arguments, "-w", str(tmp_path / "w.duckdb"))
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    assert "part@2 is the champion: the first champion." in run("promote", "part")
+    assert [row["model"] for row in json.loads(run("list", "--json"))] == ["part@2", "part@1"]
+    assert json.loads(run("show", "part", "--json"))["aliases"] == ["champion"]
+    assert json.loads(run("compare", "part@1", "part@2", "--json"))["images"] == len(snapshot.part("val"))
+    assert "part@1 is the champion: asked" in run("promote", "part@1", "--force", "asked")
+    assert "part@2 is the champion again." in run("rollback", "part")
+    assert [row["version"] for row in json.loads(run("history", "part", "--json"))][-1] == 2
+    assert "the threshold for * is 0.4" in run("threshold", "part", "0.4", "--reason", "audit")
+    assert "part@1 is deleted." in run("delete", "part@1")
+    assert "0 folders removed." in run("gc")
+    evaluated = duckspect("evaluate", "part", "--json", "-w", str(tmp_path / "w.duckdb"))
+    assert json.loads(evaluated.stdout)["metrics"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
+    odd = duckspect(
+        "evaluate", "part", "-q", "select image, 'odd' as label from parts", "-w", str(tmp_path / "w.duckdb")
+    )
+    assert "the label 'odd' is not one of" in odd.stderr
+
+
+def test_an_in_memory_warehouse_stores_no_models():
+    import duckdb
+
+    from models_py.warehouse import migrate
+
+    with duckdb.connect() as con:
+        migrate(con)
+        with pytest.raises(DuckspectError, match="this warehouse is in memory"):
+            add(con)

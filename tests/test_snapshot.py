@@ -1,0 +1,206 @@
+"""Rows are checked by name, frozen by content, and split without leaks."""
+
+import random
+import shutil
+from dataclasses import replace
+
+import pytest
+from conftest import picture
+from drawn import draw_parts, fill_table
+
+from models_py.errors import DuckspectError
+from models_py.snapshot import Example, Snapshot, freeze, read_parquet, write_parquet
+from models_py.snapshot._split import assign
+from udfs import connect
+
+CLASSES = "select image, label from parts"
+
+
+@pytest.fixture
+def con(tmp_path):
+    with connect(tmp_path / "w.duckdb") as opened:
+        fill_table(opened, draw_parts(tmp_path / "parts", count=30))
+        yield opened
+
+
+def examples(groups, labels=("good", "spot"), split=""):
+    """One example per group name, its label by turns."""
+    return [
+        Example(f"{i}.png", f"{i:064d}", split, group, (labels[i % len(labels)],)) for i, group in enumerate(groups)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "query", "words"),
+    [
+        ("classify", "select 1 as image", "must have the column label for classify, but has image"),
+        ("detect", CLASSES, "must have the columns x1, y1, x2, y2 for detect"),
+        ("classify", "select image, label from parts where false", "it has no rows"),
+        ("classify", "selekt", "query: Parser Error"),
+        ("classify", "select null as image, 'a' as label", "row 1 has no image"),
+        ("classify", "select image, null as label from parts", r"row 1 \(.*\) has no label"),
+        (
+            "classify",
+            "from (select image, label from parts limit 1) union all (select image, 'b' from parts limit 1)",
+            "is both",
+        ),
+        (
+            "detect",
+            "select image, 'spot' as label, 9 as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
+            "x1 < x2 and y1 < y2 must hold",
+        ),
+        (
+            "detect",
+            "select image, null as label, 1 as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
+            "has a box without a label",
+        ),
+        (
+            "detect",
+            "select image, 'spot' as label, null as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
+            "is spot, but has no box",
+        ),
+        ("segment", "select image, 'spot' as label, null as mask from parts", "is spot, but has no mask"),
+        (
+            "classify",
+            "select image, label, 'sometimes' as split from parts",
+            "has the split 'sometimes', but it must be one of",
+        ),
+        (
+            "classify",
+            "from (select image, label, 'train' as split from parts) "
+            "union all (select image, label, 'test' from parts)",
+            "is in the splits test and train",
+        ),
+    ],
+)
+def test_bad_rows_are_named(con, task, query, words):
+    with pytest.raises(DuckspectError, match=words):
+        freeze(con, query, task)
+
+
+def test_unusable_images_are_counted_and_the_first_five_named(con, tmp_path):
+    for number in range(8):
+        (tmp_path / f"parts/part{number:03d}.png").write_bytes(b"" if number % 2 else picture(1)[:-50])
+    (tmp_path / "parts/part008.png").unlink()
+    with pytest.raises(DuckspectError) as caught:
+        freeze(con, CLASSES, "classify")
+    text = str(caught.value)
+    assert text.startswith("9 of 30 images cannot be used.")
+    assert text.count("\n  /") == 5
+    assert text.endswith("and 4 more")
+
+
+def test_an_image_id_is_looked_up(con, tmp_path):
+    con.execute(
+        "insert into raw.images select sha256(content), filename, 'x', 'png', 64, 64, 1, size, now() from read_blob(?)",
+        [str(tmp_path / "parts/part00?.png")],
+    )
+    frozen = freeze(con, "select image_id as image, 'a' as label from raw.images", "classify")
+    assert {item.image for item in frozen.examples} == {str(tmp_path / f"parts/part00{i}.png") for i in range(10)}
+
+
+def test_the_hash_is_of_contents_and_labels_not_of_order_or_place(con, tmp_path):
+    first = freeze(con, CLASSES, "classify")
+    assert freeze(con, f"{CLASSES} order by random()", "classify").sha256 == first.sha256
+    shutil.move(tmp_path / "parts", tmp_path / "moved")
+    moved = f"select replace(image, '/parts/', '/moved/') as image, label from ({CLASSES})"
+    assert freeze(con, moved, "classify").sha256 == first.sha256
+    relabelled = f"select image, if(image like '%001.png', 'bar', label) as label from ({moved})"
+    assert freeze(con, relabelled, "classify").sha256 != first.sha256
+    assert freeze(con, moved, "classify", split="test").sha256 != first.sha256
+    assert freeze(con, moved, "classify", seed=1).sha256 != first.sha256
+
+
+def test_the_same_bytes_are_one_image_and_contradicting_labels_are_refused(con, tmp_path):
+    shutil.copy(tmp_path / "parts/part001.png", tmp_path / "copy.png")
+    query = f"{CLASSES} union all select '{tmp_path / 'copy.png'}', '%s'"
+    assert len(freeze(con, query % "spot", "classify").examples) == 30
+    with pytest.raises(DuckspectError, match="has the bytes of"):
+        freeze(con, query % "bar", "classify")
+
+
+def test_given_splits_are_kept_and_validation_comes_out_of_the_training_rows(con):
+    query = f"select *, if(image like '%00_.png', 'test', 'training') as split from ({CLASSES})"
+    frozen = freeze(con, query, "classify")
+    assert {item.image[-7:-5] for item in frozen.part("test")} == {"00"}
+    assert len(frozen.part("test")) == 10
+    assert frozen.part("val")
+    given = freeze(
+        con, f"select *, if(image like '%00_.png', 'validation', 'train') as split from ({CLASSES})", "classify"
+    )
+    assert len(given.part("val")) == 10
+    assert len(given.part("train")) == 20
+
+
+def test_every_class_is_on_both_sides_in_about_the_share_asked_for(con):
+    frozen = freeze(con, CLASSES, "classify", validation=0.3)
+    assert frozen.counts("val") == {"good": 3, "spot": 3, "bar": 3}
+    assert frozen.counts("train") == {"good": 7, "spot": 7, "bar": 7}
+
+
+def test_defects_are_not_learned_from_by_anomaly_detection(con):
+    frozen = freeze(con, CLASSES, "anomaly")
+    assert frozen.counts("train") == {"good": 8}
+    assert frozen.counts("val") == {"good": 2, "spot": 10, "bar": 10}
+
+
+def test_units_and_templates_never_lie_on_two_sides(con, tmp_path):
+    con.execute(
+        "insert into raw.inspections (inspection_id, unit_id, image_id, uri, ingested_at) "
+        "select filename, 'unit ' || (regexp_extract(filename, '(\\d+)[.]png', 1)::int // 4), sha256(content), "
+        "filename, now() from read_blob(?)",
+        [str(tmp_path / "parts/part???.png")],
+    )
+    hashes = dict(con.execute("select uri, image_id from raw.inspections").fetchall())
+    one, other = (hashes[str(tmp_path / f"parts/part{number}.png")] for number in ("000", "029"))
+    con.execute("insert into raw.templates values (?, 'golden', '/golden.png', now())", [one])
+    con.execute("insert into raw.templates values (?, 'golden', '/golden.png', now())", [other])
+    frozen = freeze(con, CLASSES, "classify")
+    sides = {}
+    for item in frozen.examples:
+        sides.setdefault(item.group, set()).add(item.split)
+    assert len(sides) == 7  # eight units of up to four images, two of them joined by their template
+    assert all(len(splits) == 1 for splits in sides.values())
+    with pytest.raises(DuckspectError, match="are of one unit or template, but in two splits"):
+        freeze(con, f"select *, if(image like '%000.png', 'test', 'train') as split from ({CLASSES})", "classify")
+
+
+def test_no_group_is_ever_split_and_every_class_that_can_be_is_on_both_sides():
+    for seed in range(60):
+        rng = random.Random(seed)
+        names = [f"g{rng.randrange(rng.choice([3, 10, 40]))}" for _ in range(rng.randrange(6, 80))]
+        rows = [replace(item, labels=(rng.choice(["good", "spot", "bar"]),)) for item in examples(names)]
+        split = assign(rows, 0.25, seed)
+        sides = {}
+        for item in split:
+            sides.setdefault(item.group, set()).add(item.split)
+        assert all(len(found) == 1 for found in sides.values()), seed
+        assert {item.split for item in split} <= {"train", "val"}
+        assert any(item.split == "train" for item in split), seed
+        assert any(item.split == "val" for item in split) or len(set(names)) == 1, seed
+
+
+def test_new_images_hardly_move_old_ones():
+    before = {item.group: item.split for item in assign(examples([f"g{i}" for i in range(200)]), 0.2, 0)}
+    after = {item.group: item.split for item in assign(examples([f"g{i}" for i in range(220)]), 0.2, 0)}
+    moved = sum(before[group] != after[group] for group in before)
+    assert moved <= 20
+    assert sum(split == "val" for split in before.values()) == 40
+
+
+def test_rows_survive_parquet_and_damage_is_said(con, tmp_path):
+    frozen = freeze(con, "select image, label, x1, y1, x2, y2 from parts", "detect")
+    write_parquet(frozen, tmp_path / "rows.parquet")
+    again = read_parquet(tmp_path / "rows.parquet")
+    assert (again, again.sha256) == (frozen, frozen.sha256)
+    assert frozen.classes == ("bar", "spot")
+    (tmp_path / "rows.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:-100])
+    with pytest.raises(DuckspectError, match="cannot be read"):
+        read_parquet(tmp_path / "rows.parquet")
+
+
+def test_a_sample_is_spread_over_the_classes():
+    items = tuple(examples([f"g{i}" for i in range(20)], split="val"))
+    found = Snapshot("classify", "", items).sample("val", 4)
+    assert len(found) == 4
+    assert {item.label for item in found} == {"good", "spot"}

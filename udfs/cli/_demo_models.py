@@ -1,0 +1,73 @@
+"""The models of the demo: a board detector fine-tuned from starter weights, and what good tiles look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models_py.registry import Version, aliases, list_versions, promote
+from models_py.workshop import carry_out, plan
+from udfs import connect
+from udfs.cli._output import emit, emit_table, note
+from udfs.cli._train import shown
+
+_LABELLED = "from raw.current_annotations join raw.inspections using (uri) where product_type like"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoModel:
+    """What is trained, and the metrics that are shown of it."""
+
+    name: str
+    task: str
+    query: str
+    metrics: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+MODELS = (
+    DemoModel(
+        "pcb",
+        "detect",
+        f"select uri as image, label, x1, y1, x2, y2 {_LABELLED} 'PCB-%' and kind in ('box', 'class')",
+        ("map50", "precision50", "recall50"),
+        {"epochs": 4, "image_size": 416, "batch": 8, "mosaic": 0.0, "learning_rate": 5e-4},
+    ),
+    DemoModel(
+        "tile",
+        "anomaly",
+        f"select uri as image, label {_LABELLED} 'TILE-%' and kind = 'class'",
+        ("image_auroc", "f1_max"),
+    ),
+)
+
+
+def train_models(warehouse: Path | None) -> None:
+    """Train what is not trained on these rows yet, make it the champion, and print what each reaches."""
+    rows = []
+    with connect(warehouse) as con:
+        for model in MODELS:
+            planned = plan(con, name=model.name, task=model.task, query=model.query, options=model.options)
+            version = _known(con, model.name, planned.snapshot.sha256)
+            if version is None:
+                note(f"Training {model.name} on {len(planned.snapshot.part('train'))} images.")
+                with shown() as report:
+                    version = carry_out(con, planned, report)
+            if "champion" not in aliases(con, model.name):
+                promote(con, version.reference)
+            held_out = len(planned.snapshot.part("val"))
+            rows += [
+                [version.reference, version.architecture, held_out, name, _of(version, name)] for name in model.metrics
+            ]
+    emit("Models, on validation images that they did not learn from")
+    emit_table(["model", "architecture", "images", "metric", "value"], rows)
+
+
+def _known(con: Any, name: str, snapshot: str) -> Version | None:
+    return next((item for item in list_versions(con, name) if item.snapshot_sha256 == snapshot), None)
+
+
+def _of(version: Version, metric: str) -> float | None:
+    value = version.metrics.get(metric)
+    return None if value is None else round(value, 3)
