@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models_py.architectures import Architecture, find_architecture
+from models_py.devices import find_devices, half
 from models_py.errors import DuckspectError
 from models_py.evaluation import evaluate_model
 from models_py.images.decode import open_bytes
@@ -62,6 +63,9 @@ def plan(
     chosen = find_architecture(task, architecture)
     parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
     resolve(chosen, parsed.weights)
+    half(find_devices(parsed.device)[0], parsed.precision)
+    if "," in parsed.device and chosen.family != "yolo":
+        raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")
     snapshot = freeze(con, query, task, validation=parsed.validation, seed=parsed.seed)
     _check_trainable(snapshot)
     return Plan(name, chosen, parsed, snapshot)

@@ -2,6 +2,7 @@
 
 import json
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -206,6 +207,20 @@ def test_the_shell_keeps_a_history_on_a_terminal(filled, tmp_path):
             terminal.write(b".quit\n")
             assert process.wait(20) == 0
     assert "select 41 + 1 as answer;" in (tmp_path / "duckspect/history").read_text()
+
+
+def test_ctrl_c_stops_a_long_query_and_exits_with_130(warehouse):
+    duckspect("init", "-w", str(warehouse))
+    query = "select count(*) from range(100000000000) a, range(1000) b"
+    command = [sys.executable, "-m", "udfs.cli", "sql", query, "-w", str(warehouse)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_demo_draws_ingests_and_says_what_to_type_next(tmp_path):

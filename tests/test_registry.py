@@ -203,7 +203,8 @@ def test_which_version_judged_a_board_is_one_asof_join(con):
         time.sleep(0.01)
     judged = con.execute(
         "select version from (from seen0 union all from seen1) as seen asof join "
-        "(from ml.alias_history where name = 'part' and alias = 'champion') as h on seen.at_time >= h.valid_from order by 1"
+        "(from ml.alias_history where name = 'part' and alias = 'champion') as h on seen.at_time >= h.valid_from "
+        "order by 1"
     ).fetchall()
     assert judged == [(1,), (2,)]
 

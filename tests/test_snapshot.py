@@ -67,8 +67,7 @@ def examples(groups, labels=("good", "spot"), split=""):
         ),
         (
             "classify",
-            "from (select image, label, 'train' as split from parts) "
-            "union all (select image, label, 'test' from parts)",
+            "select image, label, unnest(['train', 'test']) as split from parts",
             "is in the splits test and train",
         ),
     ],

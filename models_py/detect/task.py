@@ -108,8 +108,6 @@ def train(job: Job, report: Report) -> Model:
     if is_yolo:
         network.load_state_dict(_train_yolo(job, model, options, report))
         return BoxDetector(model.spec, network)
-    if "," in options.device:
-        raise DuckspectError(f"device: {job.architecture.name} trains on one device, YOLO on several. Choose one.")
     fit(_Lesson(model, job, options), options, job.folder, report, resume=job.resume)
     return model
 

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -46,20 +47,36 @@ def run_query(query: str, warehouse: Path | None, format: Format, output: Path |
     if format is Format.parquet and output is None and sys.stdout.isatty():
         raise DuckspectError("--format parquet: is not for a terminal. Add --output rows.parquet.")
     with connect(warehouse, read_only=not write) as con:
-        batches = execute(con, query)
-        if output is None:
-            WRITERS[format](batches, sys.stdout.buffer)
-            sys.stdout.flush()
-            return
-        partial = output.with_name(f".{output.name}.partial")
+        interruptible(con, lambda: _print_rows(con, query, format, output))
+
+
+def _print_rows(con: duckdb.DuckDBPyConnection, query: str, format: Format, output: Path | None) -> None:  # noqa: A002
+    batches = execute(con, query)
+    if output is None:
+        WRITERS[format](batches, sys.stdout.buffer)
+        sys.stdout.flush()
+        return
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            WRITERS[format](batches, file)
+        partial.replace(output)
+    except OSError as error:
+        raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
+    """Do the work in a thread: this one then sees Ctrl-C while DuckDB computes, and tells it to stop."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
         try:
-            with partial.open("wb") as file:
-                WRITERS[format](batches, file)
-            partial.replace(output)
-        except OSError as error:
-            raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+            future.result()
+        except KeyboardInterrupt:
+            con.interrupt()
+            wait([future])
+            raise
 
 
 def execute(con: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
