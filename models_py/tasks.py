@@ -57,6 +57,9 @@ class Task(Protocol):
     def measure(self, judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple[Metrics, Judged]:
         """Compute the task's metrics over judged examples at the model's threshold; return these without pixels."""
 
+    def at_threshold(self, judged: Judged, model: Model) -> Metrics:
+        """Compute what depends on the model's threshold, from judged examples."""
+
     def operating_point(self, judged: Judged, model: Model, options: Options) -> Threshold | None:
         """Choose the threshold on validation rows; None where the task has no defect-free class to choose against."""
 

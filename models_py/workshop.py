@@ -7,7 +7,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,10 @@ def fit_plan(
     device = planned.options.device.split(",")[0]
     first = evaluate_model(model, held_out, device=device, workers=planned.options.workers)
     threshold = task.operating_point(first.judged, model, planned.options)
-    return model, first.metrics, threshold
+    if threshold is None:
+        return model, first.metrics, None
+    model.spec = replace(model.spec, thresholds={"*": threshold.value})
+    return model, {**first.metrics, **task.at_threshold(first.judged, model)}, threshold
 
 
 def _parent(planned: Plan) -> str:

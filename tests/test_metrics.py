@@ -24,6 +24,7 @@ from models_py.metrics import (
     f1_max,
     macro_f1,
     match,
+    operating_rates,
     quantile,
     recall_at_false_rejects,
     segmentation_report,
@@ -523,3 +524,10 @@ def test_no_threshold_for_boxes_is_cheaper_when_matching_anew_at_each(seed):
     assert mistakes(point.threshold) == (point.escapes, point.overkills)
     every = [mistakes(threshold) for threshold in (*np.linspace(0, 1, 11), 2)]
     assert point.cost == min(3 * escapes + 2 * overkills for escapes, overkills in every)
+
+
+def test_operating_rates_are_shares_of_each_side_and_none_without_evidence():
+    scores, defective = [0.1, 0.4, 0.5, 0.9], [True, False, False, True]
+    assert operating_rates(scores, defective, 0.5) == {"escape_rate": 0.5, "overkill_rate": 0.5}
+    assert operating_rates(scores, defective, 0.4) == {"escape_rate": 0.5, "overkill_rate": 1.0}
+    assert operating_rates([0.2], [True], 0.5) == {"escape_rate": 1.0, "overkill_rate": None}

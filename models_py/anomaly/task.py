@@ -26,6 +26,7 @@ from models_py.snapshot import Example
 from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Report, fit
 from models_py.training._data import Data, class_mask, read_image, stack
+from models_py.training._predict import image_rates
 from models_py.weights import fetch, load_matching
 
 primary = "image_auroc"
@@ -168,6 +169,7 @@ def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple
         "pixel_auroc": auroc(np.concatenate(scores), np.concatenate(masks)) if masks else None,
         "f1_max": best[0] if best else None,
         "recall_at_1pct_false_rejects": recall_at_false_rejects(values, defects, 0.01),
+        **image_rates(kept, model),
     }, kept
 
 
@@ -192,3 +194,8 @@ def operating_point(judged: Judged, model: Model, options: Options) -> Threshold
             return None
         found = quantile(normal, cast("AnomalyOptions", options).normal_quantile)
     return Threshold(found.threshold, found.reason)
+
+
+def at_threshold(judged: Judged, model: Model) -> Metrics:
+    """Shares of images let through and rejected in vain at the model's threshold."""
+    return image_rates(judged, model)

@@ -20,7 +20,7 @@ from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Lesson, Report, fit
 from models_py.training._augment import Augment
 from models_py.training._data import Data, Sample, stack
-from models_py.training._predict import judge
+from models_py.training._predict import image_rates, judge
 from models_py.weights import start
 
 primary = "accuracy"
@@ -133,7 +133,7 @@ def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple
         -1, len(model.labels)
     )
     predicted = [model.labels[i] for i in scores.argmax(1)]
-    return classification_report(truth, predicted, scores, model.labels), kept
+    return {**classification_report(truth, predicted, scores, model.labels), **image_rates(kept, model)}, kept
 
 
 def operating_point(judged: Judged, model: Model, options: Options) -> Threshold | None:
@@ -146,3 +146,8 @@ def operating_point(judged: Judged, model: Model, options: Options) -> Threshold
         Costs(options.escape_cost, options.overkill_cost),
     )
     return Threshold(found.threshold, found.reason)
+
+
+def at_threshold(judged: Judged, model: Model) -> Metrics:
+    """Shares of images let through and rejected in vain at the model's threshold."""
+    return image_rates(judged, model)

@@ -24,7 +24,7 @@ from models_py.training import Lesson, Report, fit
 from models_py.training._augment import Augment
 from models_py.training._checkpoint import write_tensors
 from models_py.training._data import Data, Sample, stack
-from models_py.training._predict import judge
+from models_py.training._predict import image_rates, judge
 from models_py.weights import start
 
 primary = "map50"
@@ -185,10 +185,21 @@ def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple
     """Average precision per class and mAP; precision, recall and F at the model's threshold where it has one."""
     kept = [(example, replace(prediction, pixels=None)) for example, prediction in judged]
     truths, found = _boxes(kept)
-    threshold = {
-        label: model.spec.thresholds.get(label, model.spec.thresholds.get("*", 0.25)) for label in model.labels
-    }
-    return detection_report(truths, found, model.labels, threshold), kept
+    report = detection_report(truths, found, model.labels, _thresholds(model))
+    return {**report, **image_rates(kept, model)}, kept
+
+
+def _thresholds(model: Model) -> dict[str, float]:
+    given = model.spec.thresholds
+    return {label: given.get(label, given.get("*", 0.25)) for label in model.labels}
+
+
+def at_threshold(judged: Judged, model: Model) -> Metrics:
+    """Precision, recall and F of the boxes, and shares of images let through and rejected in vain."""
+    truths, found = _boxes(judged)
+    report = detection_report(truths, found, model.labels, _thresholds(model))
+    names = [f"{name}{iou}" for name in ("precision", "recall", "f1_") for iou in ("33", "50")]
+    return {**{name: report[name] for name in names}, **image_rates(judged, model)}
 
 
 def _boxes(judged: Judged) -> tuple[list[Boxes], list[Boxes]]:

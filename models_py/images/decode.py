@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
-from typing import TYPE_CHECKING
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageFile, ImageOps
@@ -29,25 +33,52 @@ def decode(data: bytes, limits: Limits | None = None) -> torch.Tensor:
     EXIF rotation applied. A file that ends too early is refused, never filled up with grey.
     """
     facts = probe(data, limits)
-    if facts.format in ("jpeg", "png"):
-        try:
-            return _fast(data, facts)
-        except RuntimeError:  # torchvision knows fewer kinds than Pillow: CMYK, 16 bits
-            pass
-    return _checked(_pillow(data, facts), facts)
+    fast = _FAST.get(facts.format)
+    pixels = fast(data) if fast else None
+    return _checked(_pillow(data, facts) if pixels is None else pixels, facts)
 
 
-def _fast(data: bytes, facts: ImageFacts) -> torch.Tensor:
-    from torchvision.io import ImageReadMode, decode_image
+def _jpeg(data: bytes) -> torch.Tensor | None:
+    """Torchvision's decoder, the fastest, called without its warning that it will move to another package."""
+    import torchvision.io  # noqa: F401 - registers the operator
 
-    if facts.format == "jpeg" and facts.channels == 4:
-        raise RuntimeError("CMYK")
-    if facts.format == "png" and data[24] == 16:
-        raise RuntimeError("16 bits")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        buffer = torch.frombuffer(data, dtype=torch.uint8)
-        return _checked(decode_image(buffer, ImageReadMode.RGB, apply_exif_orientation=True), facts)
+    try:
+        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return cast("torch.Tensor", torch.ops.image.decode_jpeg(buffer, _RGB, True))
+    except RuntimeError:  # CMYK, or damaged: Pillow knows, or says so
+        return None
+
+
+def _png(data: bytes) -> torch.Tensor | None:
+    """OpenCV's decoder for 8-bit grey and RGB; None for the rest.
+
+    The checksums are verified first: torchvision's decoder crashes on damaged files, OpenCV's fills them up.
+    """
+    if data[24] != 8 or data[25] not in (0, 2) or not _is_sound(data):
+        return None
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if pixels is None else torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _is_sound(data: bytes) -> bool:
+    """Whether every chunk has its checksum, and none asks for more than pixels."""
+    at, view = 8, memoryview(data)
+    while at + 12 <= len(data):
+        length, kind = _CHUNK.unpack_from(data, at)
+        end = at + 8 + length
+        if kind in (b"eXIf", b"tRNS") or end + 4 > len(data):
+            return False
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            return False
+        at = end + 4
+        if kind == b"IEND":
+            return True
+    return False
+
+
+_RGB = 3
+_CHUNK = struct.Struct(">I4s")
+_FAST: dict[str, Callable[[bytes], torch.Tensor | None]] = {"jpeg": _jpeg, "png": _png}
 
 
 def _checked(pixels: torch.Tensor, facts: ImageFacts) -> torch.Tensor:

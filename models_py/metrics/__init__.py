@@ -2,7 +2,7 @@
 
 from models_py.metrics.classification import accuracy, classification_report, confusion, macro_f1
 from models_py.metrics.detection import Boxes, average_precisions, detection_report, match
-from models_py.metrics.operating import Costs, OperatingPoint, choose, choose_boxes, quantile
+from models_py.metrics.operating import Costs, OperatingPoint, choose, choose_boxes, operating_rates, quantile
 from models_py.metrics.ranking import auroc, average_precision, f1_max, recall_at_false_rejects
 from models_py.metrics.segmentation import SegmentationCounts, segmentation_report
 
@@ -23,6 +23,7 @@ __all__ = [
     "f1_max",
     "macro_f1",
     "match",
+    "operating_rates",
     "quantile",
     "recall_at_false_rejects",
     "segmentation_report",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models_py.metrics._evidence import BoolArray, FloatArray, checked_pair, checked_scores
+from models_py.metrics._evidence import BoolArray, FloatArray, checked_pair, checked_scores, ratio
 from models_py.metrics.detection import Boxes, by_image, match
 
 
@@ -138,3 +138,10 @@ def _point(threshold: float, escapes: int, overkills: int, costs: Costs, where: 
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def operating_rates(scores: ArrayLike, is_defective: ArrayLike, threshold: float) -> dict[str, float | None]:
+    """Share of the defective below the threshold, and of the good at or above it; None without any of them."""
+    values, flags = checked_pair(scores, is_defective)
+    escapes, overkills = int((flags & (values < threshold)).sum()), int((~flags & (values >= threshold)).sum())
+    return {"escape_rate": ratio(escapes, int(flags.sum())), "overkill_rate": ratio(overkills, int((~flags).sum()))}

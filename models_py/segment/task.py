@@ -23,7 +23,7 @@ from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Lesson, Report, fit
 from models_py.training._augment import Augment
 from models_py.training._data import Data, Sample, class_mask, stack
-from models_py.training._predict import judge
+from models_py.training._predict import image_rates, judge
 from models_py.weights import start
 
 primary = "mean_iou"
@@ -163,7 +163,7 @@ def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple
         counts.add(class_mask(example, model.labels, _size(prediction.pixels)), prediction.pixels)
         kept.append((example, replace(prediction, pixels=None)))
     image_auroc = auroc([p.score for _, p in kept], [e.is_defective for e, _ in kept])
-    return {**segmentation_report(counts, model.labels), "image_auroc": image_auroc}, kept
+    return {**segmentation_report(counts, model.labels), "image_auroc": image_auroc, **image_rates(kept, model)}, kept
 
 
 def _size(pixels: np.ndarray[Any, Any]) -> Size:
@@ -178,3 +178,8 @@ def operating_point(judged: Judged, model: Model, options: Options) -> Threshold
         Costs(options.escape_cost, options.overkill_cost),
     )
     return Threshold(found.threshold, found.reason)
+
+
+def at_threshold(judged: Judged, model: Model) -> Metrics:
+    """Shares of images let through and rejected in vain at the model's threshold."""
+    return image_rates(judged, model)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from models_py.metrics import operating_rates
 from models_py.model import Model, Prediction
 from models_py.snapshot import Example
 from models_py.training._data import Data, stack
@@ -19,3 +20,11 @@ def judge(model: Model, data: Data, *, batch: int = 16, pixels: bool = False) ->
             outputs = model.forward(stack(samples).to(model.device))
         found = model.interpret(outputs, [sample.size for sample in samples], pixels=pixels)
         yield from zip((sample.example for sample in samples), found, strict=True)
+
+
+def image_rates(judged: Sequence[tuple[Example, Prediction]], model: Model) -> dict[str, float | None]:
+    """Escape and overkill rate of images at the model's threshold for all classes; nothing without one."""
+    if "*" not in model.spec.thresholds:
+        return {}
+    scores = [prediction.score for _, prediction in judged]
+    return operating_rates(scores, [example.is_defective for example, _ in judged], model.spec.thresholds["*"])

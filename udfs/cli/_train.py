@@ -32,19 +32,21 @@ class Shown:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._task: Any = None
+        self._last = ""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         if self._task is None:
             self._task = self._bar.add_task("Training", total=epochs * steps)
         self._bar.update(
             self._task,
-            description=f"Epoch {epoch}/{epochs}  loss {loss:.3f}",
+            description=f"Epoch {epoch}/{epochs}  loss {loss:.3f}{self._last}",
             completed=(epoch - 1) * steps + step,
             total=epochs * steps,
         )
 
     def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
         shown = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None and _is_shown(name)]
+        self._last = "".join(f"  {text.removeprefix('val/')}" for text in shown if text.startswith("val/"))[:40]
         self._bar.console.print(f"epoch {epoch}: {', '.join(shown)}", highlight=False)
 
     def note(self, text: str) -> None:
