@@ -103,7 +103,16 @@ def fetch(architecture: Architecture, wanted: str) -> Found:
     return _read(Path(source))
 
 
+_INSIDE = {"mobilenet_v2": ("unet_mobilenet_v2", "encoder.")}
+"""A backbone that is the encoder of another starter is not shipped twice."""
+
+
 def _starter(name: str) -> Found:
+    if name in _INSIDE:
+        whole, prefix = _INSIDE[name]
+        found = _starter(whole)
+        inside = {key.removeprefix(prefix): value for key, value in found.tensors.items() if key.startswith(prefix)}
+        return Found("starter", inside)
     file = STARTERS / f"{name}.safetensors"
     if not file.exists():
         shipped = ", ".join(sorted(found.stem for found in STARTERS.glob("*.safetensors"))) or "none"

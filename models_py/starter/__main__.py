@@ -134,24 +134,12 @@ def _make(con: Any, recipe: Recipe, folder: Path) -> None:
     model, metrics, _ = fit_plan(planned, folder, report)
     report.note(f"{recipe.architecture}: {metrics}")
     write(model, STARTERS / f"{recipe.architecture}.safetensors")
-    if recipe.task == "segment":
-        write_backbone(model, STARTERS / "mobilenet_v2.safetensors")
 
 
 def write(model: Model, file: Path) -> None:
     """Write a model's tensors, floats in half precision, with the classes of its head."""
     tensors = {name: _halved(tensor) for name, tensor in model.state().items()}
     write_tensors(tensors, file, {"labels": json.dumps(list(model.labels))})
-
-
-def write_backbone(model: Model, file: Path) -> None:
-    """Write the lower stages of a segmenter's encoder, which anomaly detection starts from."""
-    prefix = "encoder."
-    tensors = {
-        name.removeprefix(prefix): _halved(value) for name, value in model.state().items() if name.startswith(prefix)
-    }
-    kept = {name: value for name, value in tensors.items() if int(name.split(".")[1]) < 14}
-    write_tensors(kept, file, {"labels": "[]"})
 
 
 def _halved(tensor: torch.Tensor) -> torch.Tensor:
