@@ -82,7 +82,7 @@ CASES = (
         "yolo11n",
         _rows(BOX, "deeppcb", "kind = 'box'"),
         {"map33": 0.986, "f1_33": 0.982, "map50": 0.96},
-        {"epochs": 40, "batch": 8, "image_size": 640, "plain_epochs": 3, "zoom": 0.2, "mosaic": 0.5},
+        {"epochs": 40, "batch": 8, "image_size": 640, "zoom": 0.1, "mosaic": 0.0},
     ),
     Case(
         "neu-detect",

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from conftest import duckspect
 from drawn import SIDE, draw_parts, fill_table
 
 from models_py.errors import DuckspectError
@@ -111,6 +112,17 @@ def test_a_failing_trial_is_told_and_the_study_goes_on(con):
         study.register_best()
     with pytest.raises(DuckspectError, match="there is no 'part'"):
         find(con, "part")
+
+
+def test_the_command_line_compares_untuned_and_tuned(tmp_path):
+    with connect(tmp_path / "w.duckdb") as con:
+        fill_table(con, draw_parts(tmp_path / "parts", count=24))
+    options = [part for key, value in FIXED.items() if key != "weights" for part in ("-o", f"{key}={value}")]
+    command = ["tune", "part", "-t", "classify", "-q", QUERY, "--trials", "1", "--compare", "--json", *options]
+    found = json.loads(duckspect(*command, "-w", str(tmp_path / "w.duckdb")).stdout)
+    assert list(found["compared"]) == ["from scratch", "fine-tuned", "fine-tuned + tuned"]
+    assert [item["model"] for item in found["compared"].values()] == ["part@1", "part@2", "part@3"]
+    assert found["best"] == "part@3"
 
 
 def test_nothing_left_to_tune_is_said(con):

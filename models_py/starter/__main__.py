@@ -53,7 +53,7 @@ RECIPES = {
         "mobilenet_v3_small",
         f"select uri as image, min(label) as label {_JOINED} where product_type not like 'PCB%' "
         "group by uri having count(distinct label) = 1",
-        {"epochs": 25, "batch": 32, "learning_rate": 3e-3},
+        {"epochs": 40, "batch": 16, "image_size": 128, "learning_rate": 2e-3},
     ),
     "detect": Recipe(
         "detect",
