@@ -29,7 +29,7 @@ from models_py.ingest import Options, ingest, open_tree
 from models_py.metrics import auroc
 from models_py.preprocess import Preprocess
 from models_py.registry import load
-from models_py.training._data import Data
+from models_py.training import Data
 from models_py.workshop import train
 from udfs import connect
 

@@ -13,8 +13,7 @@ from models_py.errors import DuckspectError
 from models_py.model import Model, Prediction
 from models_py.snapshot import Example, Snapshot, freeze
 from models_py.tasks import Judged, Metrics, find_task
-from models_py.training._data import Data
-from models_py.training._predict import judge
+from models_py.training import Data, judge
 
 if TYPE_CHECKING:
     import duckdb

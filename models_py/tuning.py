@@ -24,9 +24,7 @@ from models_py.devices import find_devices
 from models_py.errors import DuckspectError
 from models_py.images.decode import open_bytes
 from models_py.options import Search, as_dict, as_json, parse_options, search_space
-from models_py.registry import Version, load_artifact, register
-from models_py.registry._artifact import Golden, save_artifact
-from models_py.registry._versions import Origin, artifacts_folder
+from models_py.registry import Golden, Origin, Version, artifacts_folder, load_artifact, register, save_artifact
 from models_py.snapshot import read_parquet, write_parquet
 from models_py.tasks import Threshold, find_task, options_of
 from models_py.workshop import GOLDEN_IMAGES, Plan, fit_plan

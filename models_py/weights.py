@@ -14,7 +14,7 @@ from torch import nn
 
 from models_py.architectures import Architecture
 from models_py.errors import DuckspectError
-from models_py.training._checkpoint import read_tensors
+from models_py.training import read_tensors
 
 if TYPE_CHECKING:
     from models_py.training import Report
@@ -127,7 +127,7 @@ def _read(file: Path) -> Found:
     if file.suffix == ".safetensors":
         tensors, metadata = read_tensors(file)
         return Found(str(file), tensors, tuple(json.loads(metadata.get("labels", "[]"))))
-    from models_py.registry._foreign import read_state_dict
+    from models_py.foreign import read_state_dict
 
     return Found(str(file), read_state_dict(file))
 

@@ -60,7 +60,7 @@ _ENCODERS = {
 
 def yolo_weights(architecture: Architecture, source: str) -> Tensors:  # noqa: ARG001 - there is one source
     """Ultralytics' release of a YOLO trained on COCO, kept where torch keeps its downloads."""
-    from models_py.registry._foreign import read_checkpoint
+    from models_py.foreign import read_checkpoint
     from models_py.ultralytics_gate.checkpoint import release
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"

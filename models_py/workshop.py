@@ -21,7 +21,7 @@ from models_py.evaluation import evaluate_model
 from models_py.images.decode import open_bytes
 from models_py.model import GOOD, Model
 from models_py.options import Options, as_dict, as_json, parse_options
-from models_py.registry._versions import Origin, Version, artifacts_folder, check_name, register
+from models_py.registry import Origin, Version, artifacts_folder, check_name, register
 from models_py.snapshot import Snapshot, freeze
 from models_py.tasks import Job, Metrics, Threshold, find_task, options_of
 from models_py.training import Report, Silent, StoppedError

@@ -217,7 +217,7 @@ def test_onnx_says_the_same_as_torch(tmp_path):
         network = find_architecture(task, name).build(2, **build)
         spec = Spec(task, name, labels, Preprocess(64, letterbox=task == "detect"), build)
         model = find_task(task).rebuild(spec, network.state_dict())
-        from models_py.registry._onnx import export_onnx
+        from models_py.registry.onnx import export_onnx
 
         images = [torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8) for _ in range(2)]
         assert export_onnx(model, tmp_path / f"{name}.onnx", images) < 1e-2

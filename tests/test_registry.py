@@ -19,7 +19,9 @@ from models_py.errors import DuckspectError, RegistryError
 from models_py.model import Spec
 from models_py.preprocess import Preprocess
 from models_py.registry import (
+    Origin,
     aliases,
+    artifacts_folder,
     collect_garbage,
     delete,
     find,
@@ -33,7 +35,6 @@ from models_py.registry import (
     set_operating_point,
     transfer,
 )
-from models_py.registry._versions import Origin, artifacts_folder
 from models_py.snapshot import freeze
 from models_py.tasks import Threshold
 from udfs import connect

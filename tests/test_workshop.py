@@ -84,7 +84,7 @@ def test_a_model_learns_drawn_defects(con, task):
 
 
 def con_folder(con):
-    from models_py.registry._versions import artifacts_folder
+    from models_py.registry import artifacts_folder
 
     return artifacts_folder(con).parent
 

@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from models_py.anomaly._backbone import Backbone
 from models_py.preprocess import Preprocess
-from models_py.training import Lesson
-from models_py.training._augment import Augment
-from models_py.training._data import Data, Sample, stack
+from models_py.training import Augment, Data, Lesson, Sample, stack
 
 _HELD_OUT_SEED = 12345
 

@@ -24,9 +24,7 @@ from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
 from models_py.snapshot import Example
 from models_py.tasks import Job, Judged, Metrics, Threshold
-from models_py.training import Report, fit
-from models_py.training._data import Data, class_mask, read_image, stack
-from models_py.training._predict import image_rates
+from models_py.training import Data, Report, class_mask, fit, image_rates, read_image, stack
 from models_py.weights import fetch, load_matching
 
 primary = "image_auroc"

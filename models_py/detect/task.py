@@ -20,11 +20,7 @@ from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
 from models_py.snapshot import Example, write_parquet
 from models_py.tasks import Job, Judged, Metrics, Threshold
-from models_py.training import Lesson, Report, fit
-from models_py.training._augment import Augment
-from models_py.training._checkpoint import write_tensors
-from models_py.training._data import Data, Sample, stack
-from models_py.training._predict import image_rates, judge
+from models_py.training import Augment, Data, Lesson, Report, Sample, fit, image_rates, judge, stack, write_tensors
 from models_py.weights import start
 
 primary = "map50"

@@ -2,13 +2,27 @@
 
 from models_py.registry import transfer
 from models_py.registry._aliases import aliases, history, promote, rollback
-from models_py.registry._artifact import load_artifact
+from models_py.registry._artifact import Golden, load_artifact, save_artifact
 from models_py.registry._housekeeping import collect_garbage, delete
-from models_py.registry._versions import Version, find, list_versions, load, register, set_operating_point
+from models_py.registry._versions import (
+    Origin,
+    Version,
+    artifacts_folder,
+    check_name,
+    find,
+    list_versions,
+    load,
+    register,
+    set_operating_point,
+)
 
 __all__ = [
+    "Golden",
+    "Origin",
     "Version",
     "aliases",
+    "artifacts_folder",
+    "check_name",
     "collect_garbage",
     "delete",
     "find",
@@ -19,6 +33,7 @@ __all__ = [
     "promote",
     "register",
     "rollback",
+    "save_artifact",
     "set_operating_point",
     "transfer",
 ]

@@ -22,7 +22,7 @@ from models_py.model import Model, Spec
 from models_py.preprocess import Preprocess
 from models_py.snapshot import Snapshot, read_parquet, write_parquet
 from models_py.tasks import find_task
-from models_py.training._checkpoint import read_tensors, write_tensors
+from models_py.training import read_tensors, write_tensors
 
 FORMAT = 1
 SPEC, TENSORS, GOLDEN, ROWS = "model.json", "model.safetensors", "golden.safetensors", "rows.parquet"

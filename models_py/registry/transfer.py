@@ -55,7 +55,7 @@ def export(version: Version, model: Model, output: Path) -> str:
     if output.suffix == ".zip":
         return _export_zip(version, output)
     if output.suffix == ".onnx":
-        from models_py.registry._onnx import export_onnx
+        from models_py.registry.onnx import export_onnx
 
         golden = read_golden(version.folder, read_spec(version.folder, version.artifact_sha256))
         apart = export_onnx(model, output, [decode(image) for image in golden.images])
@@ -116,7 +116,7 @@ def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Versio
 
 
 def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
-    from models_py.registry._foreign import read_checkpoint
+    from models_py.foreign import read_checkpoint
 
     found = read_checkpoint(file)
     labels = found.labels or described.labels

@@ -20,10 +20,7 @@ from models_py.preprocess import Preprocess, Size
 from models_py.segment.options import SegmentOptions
 from models_py.snapshot import Example
 from models_py.tasks import Job, Judged, Metrics, Threshold
-from models_py.training import Lesson, Report, fit
-from models_py.training._augment import Augment
-from models_py.training._data import Data, Sample, class_mask, stack
-from models_py.training._predict import image_rates, judge
+from models_py.training import Augment, Data, Lesson, Report, Sample, class_mask, fit, image_rates, judge, stack
 from models_py.weights import start
 
 primary = "mean_iou"

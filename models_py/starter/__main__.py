@@ -19,8 +19,7 @@ from models_py.images.encode import encode_png
 from models_py.ingest import Options, ingest, open_tree
 from models_py.model import Model
 from models_py.plant import build
-from models_py.training._checkpoint import write_tensors
-from models_py.training._data import read_image
+from models_py.training import read_image, write_tensors
 from models_py.warehouse import open_warehouse
 from models_py.weights import STARTERS
 from models_py.workshop import fit_plan, plan

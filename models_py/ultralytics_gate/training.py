@@ -23,9 +23,7 @@ from models_py.devices import find_devices, half
 from models_py.errors import DuckspectError
 from models_py.preprocess import Preprocess, equalise, resize
 from models_py.snapshot import Example, read_parquet
-from models_py.training import Report, Silent
-from models_py.training._checkpoint import read_tensors, write_tensors
-from models_py.training._data import read_image
+from models_py.training import Report, Silent, read_image, read_tensors, write_tensors
 from models_py.ultralytics_gate import ultralytics
 from models_py.ultralytics_gate.network import Yolo
 
