@@ -110,7 +110,9 @@ class Trainer(DetectionTrainer):
         self._snapshot = read_parquet(folder / ROWS)
         arguments = self._job["arguments"] | {"save_dir": str(folder), "plots": False, "verbose": False, "amp": False}
         arguments |= {"model": "duckspect.yaml", "data": str(folder), "pretrained": False}
+        threads = torch.get_num_threads()
         super().__init__(overrides=arguments)
+        torch.set_num_threads(threads)  # Ultralytics leaves a core of a CPU idle
         self.add_callback("on_train_batch_end", Trainer._stepped)
         self.add_callback("on_fit_epoch_end", Trainer._ended)
 
@@ -232,13 +234,9 @@ def train(folder: Path, report: Report) -> dict[str, torch.Tensor]:
 
 def train_here(folder: Path, report: Report) -> None:
     """Train in this process, alone or as one of several."""
-    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ultralytics' own affair
-        try:
-            Trainer(folder, report).train()
-        finally:
-            torch.set_num_threads(threads)
+        Trainer(folder, report).train()
 
 
 class _Written:
