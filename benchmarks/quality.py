@@ -82,7 +82,7 @@ CASES = (
         "yolo11n",
         _rows(BOX, "deeppcb", "kind = 'box'"),
         {"map33": 0.986, "f1_33": 0.982, "map50": 0.96},
-        {"epochs": 40, "batch": 8, "image_size": 640, "zoom": 0.1, "mosaic": 0.0},
+        {"epochs": 40, "batch": 8, "image_size": 640, "zoom": 0.1, "mosaic": 0.0, "escape_cost": 1.0},
     ),
     Case(
         "neu-detect",

@@ -50,7 +50,7 @@ class Options:
     hours: float = option(0.0, "Stop after so many hours; 0 is no limit", low=0)
     seed: int = option(0, "Another seed is another training", low=0)
     device: str = option("auto", "auto, cpu, cuda, 0, or 0,1 for several GPUs")
-    precision: str = option("auto", "auto (bf16 where it is faster), fp32 or bf16")
+    precision: str = option("auto", "auto (bf16 where the hardware has it), fp32 or bf16")
     workers: int = option(0, "Image readers at once; 0 fits the machine", low=0)
     clahe: float = option(0.0, "Contrast limit of CLAHE, for low-contrast parts; 0 is off", low=0)
     escape_cost: float = option(10.0, "Cost of one defect let through, for the operating threshold", low=0)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@architecture("classify", family="torchvision", weights=("starter", "imagenet", "none"))
+@architecture("classify", family="torchvision", weights=("starter", "imagenet", "none"), precision="fp32")
 def mobilenet_v3_small(classes: int) -> nn.Module:
     """MobileNetV3 small: the fastest on a CPU."""
     from torchvision.models import mobilenet_v3_small as build
@@ -18,7 +18,7 @@ def mobilenet_v3_small(classes: int) -> nn.Module:
     return build(num_classes=classes)
 
 
-@architecture("classify", family="torchvision", weights=("imagenet", "none"))
+@architecture("classify", family="torchvision", weights=("imagenet", "none"), precision="fp32")
 def mobilenet_v3_large(classes: int) -> nn.Module:
     """MobileNetV3 large."""
     from torchvision.models import mobilenet_v3_large as build
@@ -42,7 +42,7 @@ def resnet50(classes: int) -> nn.Module:
     return build(num_classes=classes)
 
 
-@architecture("classify", family="torchvision", weights=("imagenet", "none"))
+@architecture("classify", family="torchvision", weights=("imagenet", "none"), precision="fp32")
 def efficientnet_b0(classes: int) -> nn.Module:
     """EfficientNet-B0."""
     from torchvision.models import efficientnet_b0 as build
