@@ -81,6 +81,7 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], file: Path, metadata: dic
     partial = file.with_name(f".{file.name}.partial")
     own = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     save_file(own, partial, metadata)
+    partial.chmod(0o644)  # the library lets nobody else read it
     with partial.open("rb+") as opened:
         os.fsync(opened.fileno())
     partial.replace(file)
