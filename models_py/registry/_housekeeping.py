@@ -34,8 +34,12 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
     root = artifacts_folder(con)
     kept = {version.folder for version in list_versions(con)}
     found = [folder for folder in root.glob("*/*") if folder.is_dir() and folder not in kept]
+    # A run is its plan's id, which names the folder, with nine characters of its own.
     finished = {
-        str(run) for (run,) in con.execute("select run_id from ml.training_runs where status = 'finished'").fetchall()
+        str(plan)
+        for (plan,) in con.execute(
+            "select left(run_id, -9) from ml.training_runs group by 1 having arg_max(status, started_at) = 'finished'"
+        ).fetchall()
     }
     runs = root.parent / "runs"
     found += [folder for folder in runs.glob("*") if folder.name in finished]

@@ -128,7 +128,12 @@ def _commit(
 ) -> Version:
     from models_py.registry._aliases import point
 
-    row = con.execute("select coalesce(max(version), 0) + 1 from ml.model_versions where name = ?", [name]).fetchone()
+    # The history remembers deleted versions: a number is never given twice, so thresholds and judgements stay apart.
+    row = con.execute(
+        "select coalesce(max(version), 0) + 1 from (from ml.model_versions select name, version "
+        "union all from ml.alias_history select name, version) where name = ?",
+        [name],
+    ).fetchone()
     version = int(row[0]) if row else 1
     folder = incoming.with_name(str(version))
     shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it could write the row
@@ -224,7 +229,7 @@ def find(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
         known = f"Registered: {', '.join(names)}." if names else "None is registered; train one with `duckspect train`."
         raise RegistryError(f"model: there is no {name!r}. {known}")
     wanted = which or CHAMPION
-    if wanted.isdigit():
+    if wanted.isdecimal():
         number = int(wanted)
     else:
         from models_py.registry._aliases import aliases

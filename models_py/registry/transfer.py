@@ -96,23 +96,29 @@ def _names(file: Path) -> list[str]:
 def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Version:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        with zipfile.ZipFile(file) as archive:
-            for item in archive.infolist():
-                if item.filename not in _FILES or item.file_size > _LARGEST:
-                    raise RegistryError(
-                        f"{file}: holds {item.filename!r}, which is no part of a model. Nothing was read."
-                    )
-                with archive.open(item) as source, (folder / item.filename).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-        described = read_spec(folder)
-        model = load_artifact(folder)
-        golden = read_golden(folder, described)
+        try:
+            _unpack(file, folder)
+            described = read_spec(folder)
+            model = load_artifact(folder)
+            golden = read_golden(folder, described)
+        except (zipfile.BadZipFile, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            words = f"{type(error).__name__}: {error}"
+            raise RegistryError(f"{file}: is no whole model: {words}. Export it again.") from error
         check_golden(model, golden, tolerance=1e-2)  # another machine rounds otherwise
         snapshot = read_rows(folder, described) if ROWS in described["files"] else None
         value = model.spec.thresholds.get("*")
         threshold = None if value is None else Threshold(value, f"as it was in {file.name}")
         origin = Origin(described["params"], described.get("metrics", {}), snapshot, parent=file.name)
         return register(con, name, model, golden.images, threshold, origin)
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for item in archive.infolist():
+            if item.filename not in _FILES or item.file_size > _LARGEST:
+                raise RegistryError(f"{file}: holds {item.filename!r}, which is no part of a model. Nothing was read.")
+            with archive.open(item) as source, (folder / item.filename).open("wb") as target:
+                shutil.copyfileobj(source, target)
 
 
 def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:

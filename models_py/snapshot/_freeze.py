@@ -8,7 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from models_py.errors import DuckspectError, ImageError
@@ -51,6 +51,14 @@ class _Gathered:
     splits: set[str] = field(default_factory=set)
     units: set[str] = field(default_factory=set)
 
+    def sort(self) -> None:
+        """Order labels, each with its box or mask, so that the order of the rows does not matter."""
+        places: list[Any] = self.boxes or self.masks
+        if len(places) == len(self.labels):
+            order = sorted(range(len(places)), key=lambda i: (self.labels[i], places[i]))
+            places[:] = [places[i] for i in order]
+        self.labels.sort()
+
 
 def freeze(
     con: duckdb.DuckDBPyConnection,
@@ -85,6 +93,9 @@ def freeze(
         known = examples.setdefault(example.sha256, example)
         if (known.labels, known.boxes) != (example.labels, example.boxes):
             raise DuckspectError(f"{example.image} has the bytes of {known.image}, but other labels. Keep one of them.")
+        if known.split and example.split and known.split != example.split:
+            raise DuckspectError(f"{example.image} has the bytes of {known.image}, but another split. Choose one.")
+        examples[example.sha256] = replace(known, split=known.split or example.split)
     ordered = tuple(sorted(examples.values(), key=lambda item: item.sha256))
     return Snapshot(task, query, assign(ordered, validation, seed, train_on_good=task == "anomaly"))
 
@@ -116,14 +127,21 @@ def _gather(rows: Iterable[dict[str, Any]], task: str) -> dict[str, _Gathered]:
         if not isinstance(image, str) or not image:
             raise DuckspectError(f"query: row {number} has no image, but {image!r}. Add: where image is not null")
         found = images[image]
-        _add(found, row, task, number)
+        _add(found, {**row, "label": _text(row.get("label"))}, task, number)
         if value := row.get("split"):
             found.splits.add(_spelled(str(value), number))
         if len(found.splits) > 1:
             raise DuckspectError(f"query: {image} is in the splits {' and '.join(sorted(found.splits))}. Choose one.")
-        if unit := row.get("unit") or row.get("unit_id"):
-            found.units.add(str(unit))
+        if unit := _text(row.get("unit")) or _text(row.get("unit_id")):
+            found.units.add(unit)
+    for found in images.values():
+        found.sort()
     return dict(images)
+
+
+def _text(value: Any) -> str | None:
+    """A label or unit as text, for 0 is one too; None if there is none."""
+    return None if value is None or value == "" else str(value)
 
 
 def _add(found: _Gathered, row: dict[str, Any], task: str, number: int) -> None:
@@ -133,11 +151,11 @@ def _add(found: _Gathered, row: dict[str, Any], task: str, number: int) -> None:
             raise DuckspectError(f"query: row {number} ({row['image']}) has no label. Add: where label is not null")
         if found.labels and found.labels != [label]:
             raise DuckspectError(f"query: {row['image']} is both {found.labels[0]} and {label}. Choose one.")
-        found.labels = [str(label)]
+        found.labels = [label]
     elif task == "detect":
         _add_box(found, row, number)
-    elif label and str(label) != GOOD:
-        found.labels.append(str(label))
+    elif label and label != GOOD:
+        found.labels.append(label)
         if mask := row.get("mask"):
             found.masks.append(str(mask))
         elif task == "segment":
@@ -149,15 +167,20 @@ def _add_box(found: _Gathered, row: dict[str, Any], number: int) -> None:
     if None in sides:
         if row["label"] not in (None, GOOD):
             raise DuckspectError(f"query: row {number} ({row['image']}) is {row['label']}, but has no box.")
+        if sides != [None] * 4:
+            raise DuckspectError(f"query: row {number} ({row['image']}) has only a part of a box: {sides}.")
         return
-    x1, y1, x2, y2 = map(float, sides)
+    try:
+        x1, y1, x2, y2 = map(float, sides)
+    except (TypeError, ValueError) as error:
+        raise DuckspectError(f"query: row {number} ({row['image']}) has the box {sides}, but no numbers.") from error
     if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
         raise DuckspectError(
             f"query: row {number} ({row['image']}) has the box {sides}, but x1 < x2 and y1 < y2 must hold."
         )
     if not row["label"]:
         raise DuckspectError(f"query: row {number} ({row['image']}) has a box without a label.")
-    found.labels.append(str(row["label"]))
+    found.labels.append(row["label"])
     found.boxes.append((x1, y1, x2, y2))
 
 

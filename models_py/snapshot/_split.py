@@ -58,22 +58,31 @@ def _held_out(groups: dict[str, list[Example]], validation: float, seed: int) ->
     """Choose groups class by class, the rarest class first, until each class has its share held out."""
     images = Counter(label for items in groups.values() for item in items for label in _kinds(item))
     by_kind: dict[str, list[str]] = defaultdict(list)
+    sizes: dict[str, Counter[str]] = {}
     for group in sorted(groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
-        for kind in {kind for item in groups[group] for kind in _kinds(item)}:
+        sizes[group] = Counter(kind for item in groups[group] for kind in _kinds(item))
+        for kind in sizes[group]:
             by_kind[kind].append(group)
+    left = Counter({kind: len(names) for kind, names in by_kind.items()})
     chosen: set[str] = set()
     held: Counter[str] = Counter()
+
+    def can_go(group: str) -> bool:
+        return group not in chosen and all(left[kind] > 1 for kind in sizes[group])
+
+    def hold(group: str) -> None:
+        chosen.add(group)
+        held.update(sizes[group])
+        left.subtract(list(sizes[group]))
+
     for kind, _ in sorted(images.items(), key=lambda pair: (pair[1], pair[0])):
         wanted = max(1, round(images[kind] * validation))
         for group in by_kind[kind]:
-            gain = sum(kind in _kinds(item) for item in groups[group])
-            is_last = len(chosen & set(by_kind[kind])) == len(by_kind[kind]) - 1
-            if held[kind] >= wanted or is_last:
-                break
-            if group in chosen or gain > 2 * (wanted - held[kind]) + 1:
-                continue
-            chosen.add(group)
-            held.update(label for item in groups[group] for label in _kinds(item))
+            room = 2 * (wanted - held[kind]) + 1
+            if held[kind] < wanted and sizes[group][kind] <= room and can_go(group):
+                hold(group)
+        if not held[kind] and (able := [group for group in by_kind[kind] if can_go(group)]):
+            hold(min(able, key=lambda group: sizes[group][kind]))  # all are large: the smallest, rather than none
     return chosen
 
 

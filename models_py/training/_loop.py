@@ -58,7 +58,7 @@ def fit(
     while progress.epoch < options.epochs and not _is_over(progress, options, started):
         epoch = progress.epoch
         torch.manual_seed(options.seed * 100_003 + epoch)
-        loss = _epoch(lesson, options, optimizer, epoch, steps, device, report)
+        loss = _epoch(lesson, options, optimizer, epoch, steps, device, report, started)
         _settle(lesson, options, device)
         network.eval()
         with torch.inference_mode(), mixed(device, options.precision):
@@ -79,6 +79,7 @@ def _epoch(
     steps: int,
     device: torch.device,
     report: Report,
+    started: float,
 ) -> float:
     lesson.network.train()
     for module in lesson.frozen:
@@ -87,7 +88,8 @@ def _epoch(
     order = lesson.data.shuffled(options.seed, epoch)
     batches = lesson.data.batches(order, options.batch, augment=lesson.augment, seed=(options.seed, epoch))
     for step, samples in enumerate(batches):
-        rate = options.learning_rate * schedule((epoch * steps + step) / (options.epochs * steps), options.warmup)
+        done = max((epoch * steps + step) / (options.epochs * steps), _time_done(options, started))
+        rate = options.learning_rate * schedule(min(done, 1.0), options.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with mixed(device, options.precision):
@@ -124,6 +126,10 @@ def schedule(done: float, warmup: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
+def _time_done(options: Options, started: float) -> float:
+    """The share of the time limit that is used up, so that the learning rate has fallen when the time is over."""
+    return (time.monotonic() - started) / (options.hours * 3600) if options.hours else 0.0
+
+
 def _is_over(progress: Progress, options: Options, started: float) -> bool:
-    too_late = options.hours > 0 and time.monotonic() - started > options.hours * 3600
-    return too_late or progress.epoch - progress.best_epoch >= options.patience
+    return _time_done(options, started) >= 1 or progress.epoch - progress.best_epoch >= options.patience
