@@ -77,7 +77,9 @@ def judge_challenger(con: duckdb.DuckDBPyConnection, challenger: Version, champi
     rows = challenger.rows("val")
     known = {*champion.labels, GOOD}
     if challenger.task != "anomaly" and (new := sorted({label for row in rows for label in row.labels} - known)):
-        return Verdict(is_passed=False, reason=f"version {champion.version} does not know {new[0]!r}, so cannot compare")
+        return Verdict(
+            is_passed=False, reason=f"version {champion.version} does not know {new[0]!r}, so cannot compare"
+        )
     ours, theirs = (
         evaluate_model(load(con, version), rows).metrics.get(task.primary) for version in (challenger, champion)
     )

@@ -19,6 +19,9 @@ class SegmentOptions(Options):
     focus: float = option(
         0.5, "Share of the Dice loss; the rest is cross entropy", low=0, high=1, tune=Search(0.2, 0.8)
     )
+    balance: float = option(
+        0.5, "How far images of rare classes are drawn more often: 0 not at all, 1 fully", low=0, high=1
+    )
     smallest: int = option(4, "Fewest pixels of a region", low=1)
     flip: bool = option(True, "Flip images at random")
     turn: bool = option(True, "Turn images by quarters at random")

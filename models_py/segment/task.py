@@ -93,6 +93,8 @@ class _Lesson(Lesson):
         snapshot, preprocess = job.snapshot, model.spec.preprocess
         self.data = Data(snapshot.part("train"), model.labels, preprocess, masks=True, workers=options.workers)
         self._held_out = Data(snapshot.part("val"), model.labels, preprocess, workers=options.workers)
+        counts = snapshot.counts("train")
+        self.weights = np.array([float(counts[item.label]) for item in self.data.examples]) ** -options.balance
         self.augment = Augment(
             flip=options.flip, turn=options.turn, zoom=options.zoom, shift=options.shift, light=options.light
         )

@@ -7,7 +7,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +29,8 @@ class Lesson(ABC):
     network: nn.Module
     data: Data
     augment: Augment | None = None
+    weights: np.ndarray[Any, Any] | None = None
+    """How often each example is drawn; every one once an epoch without."""
     frozen: tuple[nn.Module, ...] = ()
     """Modules that do not learn: their batch norms keep their statistics."""
 
@@ -85,7 +89,7 @@ def _epoch(
     for module in lesson.frozen:
         module.eval()
     total = 0.0
-    order = lesson.data.shuffled(options.seed, epoch)
+    order = lesson.data.shuffled(options.seed, epoch, lesson.weights)
     batches = lesson.data.batches(order, options.batch, augment=lesson.augment, seed=(options.seed, epoch))
     for step, samples in enumerate(batches):
         done = max((epoch * steps + step) / (options.epochs * steps), _time_done(options, started))
@@ -111,7 +115,7 @@ def _settle(lesson: Lesson, options: Options, device: torch.device) -> None:
     for module in norms:
         module.reset_running_stats()
         module.momentum = None  # a plain average
-    order = lesson.data.shuffled(options.seed, 0)[: _SETTLING_STEPS * options.batch]
+    order = lesson.data.shuffled(options.seed, 0, lesson.weights)[: _SETTLING_STEPS * options.batch]
     with torch.no_grad(), mixed(device, options.precision):
         for samples in lesson.data.batches(order, options.batch):
             lesson.loss(samples, device)

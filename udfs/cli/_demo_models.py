@@ -32,7 +32,7 @@ MODELS = (
         "detect",
         f"select uri as image, label, x1, y1, x2, y2 {_LABELLED} 'PCB-%' and kind in ('box', 'class')",
         ("map50", "precision50", "recall50"),
-        {"epochs": 4, "image_size": 416, "batch": 8, "mosaic": 0.0, "learning_rate": 5e-4},
+        {"epochs": 3, "batch": 8, "mosaic": 0.0, "zoom": 0.1, "learning_rate": 3e-4},
     ),
     DemoModel(
         "tile",
