@@ -99,6 +99,26 @@ def test_a_trap_inside_an_ultralytics_file_is_refused(tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"activation": "__import__('os').system('touch marker')"},
+        {"backbone": [[-1, 1, "os.system", ["touch marker"]]]},
+        {"backbone": [[-1, 1, "Conv", ["__import__('os').system('touch marker')"]]]},
+        {"nc": "__import__('os').system('touch marker')"},
+    ],
+    ids=["activation", "layer", "argument", "number of classes"],
+)
+def test_an_architecture_description_is_never_run(tmp_path, monkeypatch, spoil):
+    from models_py.ultralytics_gate.network import Yolo
+
+    monkeypatch.chdir(tmp_path)
+    described = Yolo("yolo11n.yaml", 2).architecture
+    with pytest.raises(DuckspectError, match="Nothing was built"):
+        Yolo({**described, **spoil}, 2)
+    assert not (tmp_path / "marker").exists()
+
+
 def truncated(file):
     torch.save(nn.Linear(2, 2).state_dict(), file)
     file.write_bytes(file.read_bytes()[:-200])

@@ -97,6 +97,7 @@ def test_a_loaded_model_is_the_registered_one_bit_for_bit(con):
         ),
         ("part@7", "part has no '7'. There is part@challenger"),
         ("part@best", "part has no 'best'"),
+        ("part@\N{SUPERSCRIPT TWO}", "part has no '\N{SUPERSCRIPT TWO}'"),
     ],
 )
 def test_a_reference_that_names_nothing_lists_the_choices(con, reference, words):
@@ -181,6 +182,36 @@ def test_the_gate_lets_only_what_is_not_worse_become_champion(con):
     assert aliases(con, "part") == {"champion": 3, "line_2": 1}
 
 
+def test_the_gate_says_what_it_cannot_compare(con):
+    add(con)
+    promote(con, "part@1")
+    add(con)
+    with pytest.raises(RegistryError, match="not promoted: it was imported without rows"):
+        promote(con, "part@2")
+    snapshot = freeze(con, "select image, if(label = 'bar', 'dent', label) as label from parts", "classify")
+    add(con, snapshot=snapshot)
+    with pytest.raises(RegistryError, match="not promoted: version 1 does not know the class 'dent'"):
+        promote(con, "part@3")
+    assert aliases(con, "part") == {"challenger": 3, "champion": 1}
+
+
+def test_of_every_alias_exactly_one_period_is_open_and_none_overlap(con):
+    for seed in range(3):
+        add(con, seed=seed)
+        promote(con, f"part@{seed + 1}", force="test")
+        promote(con, f"part@{seed + 1}", alias="line_2")
+    rollback(con, "part")
+    open_now = con.execute(
+        "select alias, count(*) from ml.alias_history where valid_to is null group by alias order by alias"
+    ).fetchall()
+    assert open_now == [("champion", 1), ("line_2", 1)]
+    overlaps = con.execute(
+        "select count(*) from ml.alias_history as a join ml.alias_history as b on a.alias = b.alias "
+        "and a.valid_from < b.valid_from and (a.valid_to is null or a.valid_to > b.valid_from)"
+    ).fetchone()
+    assert overlaps == (0,)
+
+
 def test_rollback_is_a_new_row_and_goes_back_step_by_step(con):
     for seed in range(3):
         add(con, seed=seed)
@@ -226,6 +257,31 @@ def test_what_an_alias_names_is_not_deleted_and_garbage_is_collected(con):
     assert add(con).version == 3
 
 
+def test_the_number_of_a_deleted_version_is_not_given_again(con):
+    for seed in range(2):
+        add(con, seed=seed)
+        promote(con, f"part@{seed + 1}", force="test")
+    set_operating_point(con, "part@2", 0.9, "an audit", label="spot")
+    rollback(con, "part")
+    delete(con, "part@2")
+    assert add(con).reference == "part@3"
+    assert load(con, "part@3").spec.thresholds == {}
+
+
+def test_checkpoints_are_garbage_once_the_last_run_of_their_plan_is_finished(con):
+    runs = artifacts_folder(con).parent / "runs"
+    for plan, statuses in {"a" * 16: ("stopped", "finished"), "b" * 16: ("finished", "stopped")}.items():
+        (runs / plan).mkdir(parents=True)
+        for number, status in enumerate(statuses):
+            con.execute(
+                "insert into ml.training_runs (run_id, name, task, architecture, params, snapshot_sha256, status, "
+                "started_at) values (?, 'part', 'classify', 'resnet18', '{}', '', ?, to_timestamp(?))",
+                [f"{plan}-{number:08x}", status, number],
+            )
+    assert collect_garbage(con) == [runs / ("a" * 16)]
+    assert (runs / ("b" * 16)).is_dir()
+
+
 def test_a_warehouse_can_be_moved_with_its_files(tmp_path, con):
     add(con, seed=3)
     con.close()
@@ -262,6 +318,40 @@ def test_an_archive_with_anything_else_in_it_is_refused(tmp_path, con, member):
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda described: described.pop("files"), "is no whole model: KeyError: 'files'"),
+        (lambda described: described.pop("labels"), "is no whole model: KeyError: 'labels'"),
+        (lambda described: described["preprocess"].update(odd=1), "is no whole model: TypeError"),
+        (lambda described: described["build"].update(odd=1), "is no whole model: TypeError"),
+        (lambda described: described["labels"].append("more"), "does not fit mobilenet_v3_small"),
+        (lambda described: described["files"].update({"golden.safetensors": "0"}), "was changed or truncated"),
+    ],
+)
+def test_an_archive_that_describes_no_model_is_refused_with_a_sentence(tmp_path, con, change, words):
+    version = add(con)
+    described = json.loads((version.folder / "model.json").read_text())
+    change(described)
+    (version.folder / "model.json").write_text(json.dumps(described))
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+        for file in version.folder.iterdir():
+            archive.write(file, file.name)
+    with pytest.raises(RegistryError, match=words):
+        transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.Described())
+    assert list_versions(con, "copy") == []
+
+
+def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path, con):
+    version = add(con)
+    transfer.export(version, load(con, version), tmp_path / "part.zip")
+    data = bytearray((tmp_path / "part.zip").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "part.zip").write_bytes(data)
+    with pytest.raises(RegistryError, match="is no whole model: BadZipFile"):
+        transfer.import_file(con, tmp_path / "part.zip", "copy", transfer.Described())
+
+
 _LOOP = """
 import sys
 sys.path.insert(0, sys.argv[2])
@@ -274,7 +364,7 @@ with connect(sys.argv[1]) as con:
 """
 
 
-@pytest.mark.parametrize("delay", [0.15, 0.4, 0.77])
+@pytest.mark.parametrize("delay", [0.03, 0.15, 0.4, 0.77])
 def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, delay):
     warehouse = tmp_path / "w.duckdb"
     command = [sys.executable, "-c", _LOOP, str(warehouse), os.path.dirname(__file__)]
@@ -291,6 +381,7 @@ def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, delay):
         collect_garbage(con)
         folders = {folder.name for folder in artifacts_folder(con).glob("part/*")}
         assert folders == {str(item.version) for item in versions}
+        assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
         assert add(con).version == len(versions) + 1
 
 

@@ -59,6 +59,16 @@ def examples(groups, labels=("good", "spot"), split=""):
             "select image, 'spot' as label, null as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
             "is spot, but has no box",
         ),
+        (
+            "detect",
+            "select image, null as label, 1 as x1, null as y1, 2 as x2, 5 as y2 from parts",
+            "has only a part of a box",
+        ),
+        (
+            "detect",
+            "select image, 'spot' as label, 'left' as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
+            "but no numbers",
+        ),
         ("segment", "select image, 'spot' as label, null as mask from parts", "is spot, but has no mask"),
         (
             "classify",
@@ -116,6 +126,33 @@ def test_the_same_bytes_are_one_image_and_contradicting_labels_are_refused(con, 
     assert len(freeze(con, query % "spot", "classify").examples) == 30
     with pytest.raises(DuckspectError, match="has the bytes of"):
         freeze(con, query % "bar", "classify")
+
+
+@pytest.mark.parametrize("first", ["part001", "copy"])
+def test_the_same_bytes_in_two_splits_are_refused_whichever_comes_first(con, tmp_path, first):
+    shutil.copy(tmp_path / "parts/part001.png", tmp_path / "copy.png")
+    copied = f"{CLASSES} union all select '{tmp_path / 'copy.png'}', 'spot'"
+    query = f"select *, %s as split from ({copied}) order by image like '%%{first}%%' desc"
+    with pytest.raises(DuckspectError, match="but another split"):
+        freeze(con, query % "if(image like '%copy.png', 'test', 'train')", "classify")
+    frozen = freeze(con, query % "if(image like '%copy.png', 'test', null)", "classify")
+    assert len(frozen.part("test")) == 1
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_the_order_of_the_boxes_of_an_image_does_not_matter(con, order):
+    query = "select image, 'spot' as label, x as x1, 1 as y1, x + 2 as x2, 5 as y2 from parts, (values (1), (9)) b(x)"
+    frozen = freeze(con, f"{query} order by x {order}", "detect")
+    assert all(item.boxes == ((1, 1, 3, 5), (9, 1, 11, 5)) for item in frozen.examples)
+    assert frozen.sha256 == freeze(con, query, "detect").sha256
+
+
+def test_labels_and_units_may_be_numbers_and_zero_is_one(con):
+    twice = "(from parts union all from parts)"
+    frozen = freeze(con, f"select image, (label = 'spot')::int as label from {twice}", "classify")
+    assert frozen.classes == ("0", "1")
+    together = freeze(con, "select image, label, 0 as unit from parts where label = 'spot'", "classify")
+    assert len({item.group for item in together.examples}) == 1
 
 
 def test_given_splits_are_kept_and_validation_comes_out_of_the_training_rows(con):
@@ -177,6 +214,21 @@ def test_no_group_is_ever_split_and_every_class_that_can_be_is_on_both_sides():
         assert {item.split for item in split} <= {"train", "val"}
         assert any(item.split == "train" for item in split), seed
         assert any(item.split == "val" for item in split) or len(set(names)) == 1, seed
+
+
+def test_of_large_units_one_is_held_out_and_one_is_learned_from():
+    split = assign(examples(["one"] * 10 + ["other"] * 10, labels=("spot",)), 0.2, 0)
+    assert sorted(item.split for item in split) == ["train"] * 10 + ["val"] * 10
+
+
+def test_every_class_keeps_a_group_to_learn_from_though_images_show_several():
+    for seed in range(300):
+        rng = random.Random(seed)
+        names = [f"g{rng.randrange(6)}" for _ in range(rng.randrange(4, 30))]
+        shown = [tuple(rng.sample(["bar", "scratch", "spot"], rng.randint(1, 2))) for _ in names]
+        rows = [replace(item, labels=labels) for item, labels in zip(examples(names), shown, strict=True)]
+        learned = {label for item in assign(rows, 0.2, seed) if item.split == "train" for label in item.labels}
+        assert learned == {label for item in rows for label in item.labels}, seed
 
 
 def test_new_images_hardly_move_old_ones():

@@ -169,7 +169,9 @@ def _model(
     preprocess = Preprocess(size, letterbox=architecture.task == "detect")
     if is_yolo:
         preprocess = replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    build: dict[str, Any] = {"yaml": dict(yaml)} if yaml is not None else {}
+    build: dict[str, Any] = {}
+    if yaml is not None:
+        build = {"yaml": {key: value for key, value in yaml.items() if key != "yaml_file"}}
     spec = Spec(architecture.task, architecture.name, labels, preprocess, build)
     floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     try:

@@ -13,6 +13,7 @@ from torch import nn
 
 from models_py.errors import RegistryError
 from models_py.ultralytics_gate import ultralytics
+from models_py.ultralytics_gate.network import check_architecture
 
 _MODULES = ("torch.nn.modules.", "ultralytics.nn.")
 _RELEASE = "v8.4.0"
@@ -35,7 +36,14 @@ def read_model(file: Path, names: Iterable[str]) -> tuple[dict[str, torch.Tensor
     labels: Any = model.names
     ordered = tuple(labels[key] for key in sorted(labels)) if isinstance(labels, dict) else tuple(labels)
     tensors = {f"model.{key}": value.float() for key, value in model.state_dict().items()}
-    return tensors, ordered, dict(cast("dict[str, Any]", model.yaml))
+    return tensors, ordered, _described(cast("dict[str, Any]", model.yaml))
+
+
+def _described(yaml: dict[str, Any]) -> dict[str, Any]:
+    """The architecture, checked before anything is built of it, with the name of the file it came from."""
+    described = {key: value for key, value in yaml.items() if key not in ("yaml_file", "kpt_shape", "names")}
+    check_architecture(described)
+    return {**described, "yaml_file": str(yaml.get("yaml_file", ""))}
 
 
 def _allowed(file: Path, name: str) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torchvision.ops import batched_nms
 
+from models_py.errors import RegistryError
 from models_py.ultralytics_gate import ultralytics
 
 MOST_BOXES = 300
@@ -21,6 +23,8 @@ class Yolo(nn.Module):
 
     def __init__(self, architecture: str | dict[str, Any], classes: int) -> None:
         super().__init__()
+        if isinstance(architecture, dict):
+            check_architecture(architecture)
         ultralytics()
         from ultralytics.nn.tasks import DetectionModel
 
@@ -49,6 +53,39 @@ class Yolo(nn.Module):
         finally:
             hook.remove()
         return torch.cat([found.float().mean((2, 3)) for found in seen[0]], 1)
+
+
+def check_architecture(described: Mapping[str, Any]) -> None:
+    """Refuse all but known layers and plain arguments: Ultralytics evaluates parts of a description as code."""
+    for key, value in described.items():
+        if key in ("backbone", "head"):
+            for layer in value:
+                _check_layer(layer)
+        elif key not in _KEYS or not _is_plain(value):
+            raise RegistryError(
+                f"architecture: {key!r} is not allowed in the description of a YOLO. Nothing was built."
+            )
+
+
+def _check_layer(layer: Any) -> None:
+    if not isinstance(layer, list | tuple) or len(layer) != 4 or layer[2] not in _LAYERS or not _is_plain(layer[3]):
+        raise RegistryError(f"architecture: {layer!r} is no known layer of a YOLO. Nothing was built.")
+    if not _is_plain(layer[0]) or not isinstance(layer[1], int):
+        raise RegistryError(f"architecture: {layer!r} is no known layer of a YOLO. Nothing was built.")
+
+
+def _is_plain(value: Any) -> bool:
+    """Numbers, and the few words that Ultralytics' own descriptions use, in lists and mappings."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and value in _WORDS)
+
+
+_KEYS = {"nc", "ch", "channels", "scales", "scale", "depth_multiple", "width_multiple", "reg_max", "end2end"}
+_WORDS = {"nc", "nearest", "None", "n", "s", "m", "l", "x"}
+_LAYERS = {"A2C2f", "C2PSA", "C2f", "C3", "C3k2", "Concat", "Conv", "DWConv", "Detect", "SPPF", "nn.Upsample"}
 
 
 def _suppress(rows: torch.Tensor) -> torch.Tensor:
