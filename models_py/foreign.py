@@ -42,7 +42,7 @@ def unsafe_globals(file: Path) -> list[str]:
         raise RegistryError(f"{file}: is no torch file, or one that is truncated. {_REMEDY}")
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
-    except (RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise RegistryError(f"{file}: is no torch file: {_first_line(error)} {_REMEDY}") from error
 
 

@@ -43,7 +43,9 @@ class PatchCore(nn.Module):
         maps = self.backbone.patches(inputs)
         count, channels, height, width = maps.shape
         rows = maps.permute(0, 2, 3, 1).reshape(-1, channels) * self.scale
-        nearest = torch.cat([_squared(part, self.memory).amin(1) for part in torch.split(rows, 8192)])
+        # Split, an exported network would keep the batch it was traced with.
+        parts = (rows,) if torch.compiler.is_exporting() else torch.split(rows, 8192)
+        nearest = torch.cat([_squared(part, self.memory).amin(1) for part in parts])
         return nearest.clamp(min=0).sqrt().view(count, height, width)
 
 
