@@ -31,7 +31,7 @@ class _Whole(nn.Module):
         preprocess = model.spec.preprocess
         self.preprocess = preprocess
         self.network: Any = model.network.model if model.task == "detect" else model.network
-        for part in self.network.modules():
+        for part in model.network.modules():
             if hasattr(part, "dynamic"):  # else a YOLO keeps the batch it was traced with
                 part.dynamic = True
         self.is_chances = model.task in ("classify", "segment")
