@@ -33,7 +33,7 @@ class _Whole(nn.Module):
         self.network: Any = model.network.model if model.task == "detect" else model.network
         for part in model.network.modules():
             if hasattr(part, "dynamic"):  # else a YOLO keeps the batch it was traced with
-                part.dynamic = True
+                setattr(part, "dynamic", True)  # noqa: B010 - a module's attributes are typed as tensors
         self.is_chances = model.task in ("classify", "segment")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
