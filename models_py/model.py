@@ -60,6 +60,8 @@ class Model(ABC):
     """A network, its spec, and how to read its outputs."""
 
     task: ClassVar[str]
+    default_threshold: ClassVar[float | None] = None
+    """What holds for a model without an operating point; None where nothing can be said without one."""
 
     def __init__(self, spec: Spec, network: nn.Module) -> None:
         self.spec = spec
@@ -68,6 +70,11 @@ class Model(ABC):
     @property
     def labels(self) -> tuple[str, ...]:
         return self.spec.labels
+
+    def threshold(self, label: str = "*") -> float | None:
+        """The operating point of a class, else that of all classes, else the task's default."""
+        thresholds = self.spec.thresholds
+        return thresholds.get(label, thresholds.get("*", self.default_threshold))
 
     @property
     def device(self) -> torch.device:

@@ -1,16 +1,100 @@
-"""A session is an ordinary DuckDB connection to a warehouse whose schema is up to date."""
+"""A session is an ordinary DuckDB connection to a warehouse whose schema is up to date, with the SQL functions."""
 
 from __future__ import annotations
 
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
+    from udfs.runtime import Runtime
+
+_IMAGE_FOLDERS = "select distinct parse_dirpath(uri) from raw.files"
+
 
 def connect(path: str | Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the warehouse (the argument, else `DUCKSPECT_WAREHOUSE`, else `warehouse.duckdb`), made if it is missing."""
     from models_py.warehouse import open_warehouse
 
-    return open_warehouse(path, read_only=read_only)
+    con = open_warehouse(path, read_only=read_only)
+    try:
+        equip(con, read_only=read_only)
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> None:
+    """Give the SQL functions to a connection, and with it to every other one to the same database."""
+    from udfs.functions import register
+    from udfs.interrupts import watch
+    from udfs.macros import install
+
+    row = con.execute("select count(*) from duckdb_functions() where function_name = 'duckspect_predict'").fetchone()
+    if not row or not row[0]:
+        session = Session(con, read_only=read_only)
+        register(con, session.runtime)
+        watch(con, session.stop)
+    install(con, read_only=read_only)
+
+
+class Session:
+    """What the functions of one database share; it holds no connection open that its user has closed."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        row = con.execute(
+            "select database_name, path from duckdb_databases() where database_name = current_database()"
+        ).fetchone()
+        self._path: str | None = row[1] if row else None
+        self._read_only = read_only
+        self._con = weakref.ref(con)
+        self._lock = threading.Lock()
+        self._runtime: Runtime | None = None
+
+    def runtime(self) -> Runtime:
+        """Made at the first call, for it loads torch."""
+        with self._lock:
+            if self._runtime is None:
+                from udfs.runtime import Runtime
+
+                self._runtime = Runtime(self.cursor, self._folders, is_writable=not self._read_only)
+            return self._runtime
+
+    def stop(self, connection: int) -> None:
+        """Stop what a connection has the functions do."""
+        if self._runtime is not None:
+            self._runtime.calls.stop(connection)
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to the same database; it sees what is committed."""
+        cursor = self._open()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        con = self._con()
+        try:
+            if con is not None:
+                return con.cursor()
+        except duckdb.ConnectionException:  # closed, while a cursor of it goes on
+            if self._path is None:
+                raise
+        return duckdb.connect(self._path or ":memory:", read_only=self._read_only)
+
+    def _folders(self) -> list[str]:
+        from models_py.warehouse import files_folder
+
+        with self.cursor() as con:
+            found = [row[0] for row in con.execute(_IMAGE_FOLDERS).fetchall()]
+        return [*found, str(files_folder(self._path))] if self._path else found

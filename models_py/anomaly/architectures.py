@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@architecture("anomaly", family="backbone", weights=("starter", "imagenet", "none"))
+@architecture("anomaly", family="backbone", weights=("starter", "imagenet", "none"), precision="fp32")
 def patchcore(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     """PatchCore: distance to the nearest remembered patch of a good image."""
     from models_py.anomaly._patchcore import PatchCore
@@ -18,7 +18,7 @@ def patchcore(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     return PatchCore(backbone, layers)
 
 
-@architecture("anomaly", family="backbone", weights=("imagenet", "starter", "none"))
+@architecture("anomaly", family="backbone", weights=("imagenet", "starter", "none"), precision="fp32")
 def dfm_imagenet(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     """Deep-feature modelling: what a PCA of pre-trained features cannot rebuild."""
     from models_py.anomaly._dfm import DeepFeatures
@@ -26,7 +26,7 @@ def dfm_imagenet(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     return DeepFeatures(backbone, layers)
 
 
-@architecture("anomaly", family="backbone", weights=("starter", "imagenet", "none"))
+@architecture("anomaly", family="backbone", weights=("starter", "imagenet", "none"), precision="fp32")
 def dfm_simsiam(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     """Deep-feature modelling on features that learned, here, that two views of an image are one (SimSiam)."""
     from models_py.anomaly._dfm import DeepFeatures
@@ -34,7 +34,7 @@ def dfm_simsiam(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     return DeepFeatures(backbone, layers)
 
 
-@architecture("anomaly", family="backbone", weights=("starter", "imagenet", "none"))
+@architecture("anomaly", family="backbone", weights=("starter", "imagenet", "none"), precision="fp32")
 def dfm_cutpaste(backbone: str, layers: tuple[int, ...]) -> nn.Module:
     """Deep-feature modelling on features that learned, here, to tell images with pasted patches (CutPaste)."""
     from models_py.anomaly._dfm import DeepFeatures

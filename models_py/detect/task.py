@@ -30,6 +30,7 @@ class BoxDetector(Model):
     """A network that gives rows of x1, y1, x2, y2, score, class in the pixels of its square."""
 
     task = "detect"
+    default_threshold = 0.25
 
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
         return [self._prediction(rows, size) for rows, size in zip(outputs[0].cpu().numpy(), sizes, strict=True)]
@@ -39,7 +40,7 @@ class BoxDetector(Model):
         boxes = self.spec.preprocess.boxes_out(rows[:, :4], size)
         regions = tuple(self._region(row, box) for row, box in zip(rows, boxes, strict=True))
         score = max((region.confidence for region in regions), default=0.0)
-        first = next((region for region in regions if region.confidence >= self._threshold(region.label)), None)
+        first = next((region for region in regions if region.confidence >= (self.threshold(region.label) or 0)), None)
         return Prediction(
             label=first.label if first else GOOD,
             confidence=first.confidence if first else 1 - score,
@@ -50,9 +51,6 @@ class BoxDetector(Model):
     def _region(self, row: np.ndarray[Any, Any], box: np.ndarray[Any, Any]) -> Region:
         x1, y1, x2, y2 = map(float, box)
         return Region(self.labels[int(row[5])], float(row[4]), x1, y1, x2, y2, area=(x2 - x1) * (y2 - y1))
-
-    def _threshold(self, label: str) -> float:
-        return self.spec.thresholds.get(label, self.spec.thresholds.get("*", 0.25))
 
     def embed(self, batch: torch.Tensor) -> torch.Tensor:
         """The features that the head sees, averaged over the image."""

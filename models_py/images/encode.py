@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from PIL import Image
 
@@ -14,3 +17,11 @@ def encode_png(image: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(buffer, "png")
     return buffer.getvalue()
+
+
+def encode_mask(mask: np.ndarray[Any, Any]) -> bytes:
+    """Write booleans (height, width) as a PNG of two grey values, 0 and 255."""
+    done, data = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    if not done:
+        raise ValueError(f"a mask of shape {mask.shape} cannot be written as PNG")
+    return data.tobytes()

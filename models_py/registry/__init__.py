@@ -14,6 +14,7 @@ from models_py.registry._versions import (
     load,
     register,
     set_operating_point,
+    thresholds,
 )
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "rollback",
     "save_artifact",
     "set_operating_point",
+    "thresholds",
     "transfer",
 ]

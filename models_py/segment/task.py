@@ -30,6 +30,7 @@ class Segmenter(Model):
     """A network with one channel per class of defect and one for the background."""
 
     task = "segment"
+    default_threshold = 0.0
 
     def forward(self, batch: torch.Tensor) -> Outputs:
         return (super().forward(batch)[0].softmax(1),)
@@ -42,14 +43,13 @@ class Segmenter(Model):
         best, classes = full.max(0)
         regions = self._regions(classes.cpu().numpy().astype(np.uint8), best.cpu().numpy())
         score = max((region.confidence for region in regions), default=float(1 - full[0].min()) / 2)
-        threshold = self.spec.thresholds.get("*", 0.0)
-        kept = tuple(region for region in regions if region.confidence >= threshold)
+        kept = [region for region in regions if region.confidence >= (self.threshold(region.label) or 0)]
         first = kept[0] if kept else None
         return Prediction(
             label=first.label if first else GOOD,
             confidence=first.confidence if first else 1 - score,
             score=score,
-            regions=kept,
+            regions=tuple(regions),
             pixels=_paint(kept, self.labels, size) if pixels else None,
         )
 
@@ -107,7 +107,7 @@ class _Lesson(Lesson):
         targets = torch.from_numpy(np.stack([sample.mask for sample in samples if sample.mask is not None])).long()
         targets = targets.to(device)
         found = self.network(self._model.spec.preprocess.normalise(batch)).float()
-        pixelwise = functional.cross_entropy(found, targets)
+        pixelwise = functional.cross_entropy(found, targets, _rarity(targets, found.shape[1]))
         present = torch.unique(targets)
         self._dice.classes = present[present > 0]  # a class that no image of the batch has would only dilute the mean
         overlap: torch.Tensor = self._dice(found, targets) if len(self._dice.classes) else found.new_zeros(())
@@ -117,6 +117,13 @@ class _Lesson(Lesson):
         metrics = measure(judge(self._model, self._held_out, pixels=True), self._model)[0]
         named = {f"val/{name}": metrics[name] for name in ("mean_iou", "mean_dice", "defect_iou", "pixel_accuracy")}
         return {"fitness": (metrics["mean_iou"] or 0.0) + (metrics["pixel_accuracy"] or 0.0) * 1e-3, **named}
+
+
+def _rarity(targets: torch.Tensor, classes: int) -> torch.Tensor:
+    """Weights of the classes by their pixels in the batch: else a network that sees no defects is almost right."""
+    counts = torch.bincount(targets.flatten(), minlength=classes).float()
+    weights = counts.clamp(min=1) ** -0.5 * (counts > 0)
+    return weights * counts.sum() / (weights * counts).sum()
 
 
 def train(job: Job, report: Report) -> Model:

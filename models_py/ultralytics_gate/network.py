@@ -44,6 +44,10 @@ class Yolo(nn.Module):
             return _padded([rows[rows[:, 4] > _FAINTEST] for rows in found])
         return _padded([_suppress(rows) for rows in found.transpose(1, 2)])
 
+    def fuse(self) -> None:
+        """Fold batch norms into convolutions, for good."""
+        self.model.fuse(verbose=False)
+
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
         """What enters the detection head, averaged over the image (n, d)."""
         seen: list[Any] = []

@@ -1,0 +1,13 @@
+create or replace macro anomaly(image, model := null, threshold := null) as
+list_transform(
+    list_transform([image], lambda i: duckspect_predict(i, model, 'anomaly', txid_current(), current_connection_id())),
+    lambda p: case
+        when p.fault is not null then error(p.fault)
+        when p.answer.score is not null
+            then struct_pack(
+                score := p.answer.score,
+                threshold := coalesce(threshold::double, p.thresholds['*']),
+                is_anomalous := p.answer.score >= coalesce(threshold::double, p.thresholds['*'])
+            )
+    end
+)[1]

@@ -1,0 +1,15 @@
+create or replace macro classify(image, model := null) as
+list_transform(
+    list_transform([image], lambda i: duckspect_predict(i, model, 'classify', txid_current(), current_connection_id())),
+    lambda p: case
+        when p.fault is not null then error(p.fault)
+        when p.answer.label is not null
+            then struct_pack(
+                label := p.answer.label,
+                confidence := p.answer.confidence,
+                probabilities := map_from_entries(
+                    list_transform(p.answer.regions, lambda r: struct_pack(k := r.label, v := r.confidence))
+                )
+            )
+    end
+)[1]

@@ -1,0 +1,12 @@
+create or replace macro segment(image, model := null, threshold := null) as
+list_transform(
+    list_transform([image], lambda i: duckspect_predict(i, model, 'segment', txid_current(), current_connection_id())),
+    lambda p: if(
+        p.fault is null,
+        list_filter(
+            p.answer.regions,
+            lambda r: r.confidence >= coalesce(threshold::double, p.thresholds[r.label], p.thresholds['*'])
+        ),
+        error(p.fault)
+    )
+)[1]

@@ -1,0 +1,297 @@
+"""One call of a function: what is known is looked up, the rest decoded by a pool while the device computes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from models_py.errors import ImageError
+from udfs.runtime._cache import ByteCache
+from udfs.runtime._calls import Call, Calls, Query
+from udfs.runtime._counter import COUNTER
+from udfs.runtime._engine import Engine, Kind, Prepared
+from udfs.runtime._images import Claims, Decoded, Images, Source, pool
+from udfs.runtime._journal import Journal
+from udfs.runtime._models import Models, Served
+from udfs.runtime._roots import Roots
+
+_RESULTS_KEPT = 96 << 20
+_PREPARED_BYTES = 96 << 20
+_BATCHES_IN_FLIGHT = 2
+Look = Callable[[Decoded], tuple[Any, int]]
+"""What a function without a model sees in an image, and how many bytes that is."""
+Maker = Callable[[Decoded], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, or why there is none."""
+
+    answer: Any = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The arguments of a call, row by row; None is NULL."""
+
+    sources: Sequence[Source | None]
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """How far a source has come: an outcome, a prepared image, or the content that another source brought."""
+
+    digest: bytes | None = None
+    outcome: Outcome | None = None
+    prepared: Prepared | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one call has found out so far."""
+
+    call: Call
+    key: Hashable
+    claims: Claims = field(default_factory=Claims)
+    of_content: dict[bytes, Outcome] = field(default_factory=dict)
+    of_source: dict[Hashable, Outcome] = field(default_factory=dict)
+    digests: dict[Hashable, bytes] = field(default_factory=dict)
+    hits: int = 0
+
+
+class Runtime:
+    """Answers calls for one warehouse."""
+
+    def __init__(
+        self,
+        cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+        folders: Callable[[], list[str]],
+        *,
+        is_writable: bool,
+    ) -> None:
+        self.models = Models(cursor)
+        self.images = Images(Roots(folders))
+        self.calls = Calls()
+        self._results: ByteCache[Outcome] = ByteCache(_RESULTS_KEPT)
+        self._journal = Journal(cursor) if is_writable else None
+        self._latest: Query | None = None
+
+    def look(self, asked: Asked, name: Hashable, look: Look) -> list[Outcome]:
+        """Answer by a function of the pixels alone."""
+        with self._started(asked) as call:
+            work = _Work(call, name)
+
+            def see(found: Decoded) -> Outcome:
+                answer, size = look(found)
+                outcome = Outcome(answer)
+                self._results.put((name, found.sha256), outcome, size)
+                return outcome
+
+            def ask(source: Source) -> _Step:
+                return self._attempt(source, work, see)
+
+            self._gather(asked, work, ask, _Settled())
+            return _in_order(asked, work)
+
+    def score(self, asked: Asked, served: Served, kind: Kind) -> list[Outcome]:
+        """Answer by a model."""
+        started = time.perf_counter()
+        with self._started(asked) as call:
+            work = _Work(call, (served.key, kind.name))
+
+            def ask(source: Source) -> _Step:
+                def prepare(found: Decoded) -> Prepared:
+                    size = (found.pixels.shape[1], found.pixels.shape[2])
+                    return Prepared(served.engine.prepare(found.pixels).contiguous(), size)
+
+                return self._attempt(source, work, prepare)
+
+            self._gather(asked, work, ask, _Batches(self._results, served, kind, work))
+            outcomes = _in_order(asked, work)
+        if self._journal:
+            self._journal.note(asked.query, served, outcomes, work.hits, time.perf_counter() - started)
+        return outcomes
+
+    def make(self, asked: Asked, makers: Sequence[Maker | None]) -> list[Outcome]:
+        """Make something of each image, each by its own maker; nothing is kept."""
+        with self._started(asked) as call:
+            waiting: deque[Future[_Step]] = deque()
+            outcomes: list[Outcome] = []
+
+            def ask(source: Source | None, maker: Maker | None) -> _Step:
+                if source is None or maker is None:
+                    return _Step(outcome=Outcome())
+                return self._attempt(source, _Work(call, None), lambda found: Outcome(maker(found)))
+
+            for source, maker in zip(asked.sources, makers, strict=True):
+                waiting.append(pool().submit(ask, source, maker))
+                while len(waiting) > _Settled.ahead:
+                    outcomes.append(call.wait(waiting.popleft()).outcome or Outcome())
+            outcomes += [call.wait(future).outcome or Outcome() for future in waiting]
+            COUNTER.add(len(outcomes))
+            return outcomes
+
+    def is_known(self, source: Source, served_key: Hashable, kind: Kind) -> bool:
+        """Whether the answer is in the cache."""
+        try:
+            digest = self.images.known_hash(source)
+        except ImageError:
+            return False
+        return digest is not None and ((served_key, kind.name), digest) in self._results
+
+    def _started(self, asked: Asked) -> AbstractContextManager[Call]:
+        if asked.query != self._latest:
+            self.images.roots.expire()
+            self._latest = asked.query
+        return self.calls.started(asked.query)
+
+    def _gather(self, asked: Asked, work: _Work, ask: Callable[[Source], _Step], batches: _Settled) -> None:
+        """Bring every distinct source to an outcome."""
+        waiting: deque[tuple[Source, Future[_Step]]] = deque()
+        try:
+            for source in {source.key: source for source in asked.sources if source is not None}.values():
+                step = self._known(source, work)
+                if step is not None:
+                    _note(source, step, work)
+                    continue
+                waiting.append((source, pool().submit(ask, source)))
+                while len(waiting) > batches.ahead:
+                    self._take(waiting, work, batches)
+            while waiting:
+                self._take(waiting, work, batches)
+            batches.finish()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _take(self, waiting: deque[tuple[Source, Future[_Step]]], work: _Work, batches: _Settled) -> None:
+        source, future = waiting.popleft()
+        step = work.call.wait(future)
+        _note(source, step, work)
+        if step.prepared is not None and step.digest is not None:
+            batches.add(step.digest, step.prepared)
+
+    def _known(self, source: Source, work: _Work) -> _Step | None:
+        """The outcome of a source that needs no reading: it may not be opened, or was answered before."""
+        try:
+            digest = self.images.known_hash(source)
+        except ImageError as error:
+            return _Step(outcome=Outcome(error=str(error)))
+        return None if digest is None else self._cached(digest, work)
+
+    def _cached(self, digest: bytes, work: _Work) -> _Step | None:
+        found = self._results.get((work.key, digest))
+        if found is None:
+            return None
+        work.hits += 1
+        return _Step(digest, found)
+
+    def _attempt(self, source: Source, work: _Work, use: Callable[[Decoded], Prepared | Outcome]) -> _Step:
+        """Read, hash, decode and use; whatever is wrong with one image stays with it."""
+        digest = None
+        try:
+            data, digest = self.images.read(source)
+            cached = self._cached(digest, work)
+            if cached is not None:
+                return cached
+            if not work.claims.take(digest):
+                return _Step(digest)
+            found = self.images.decoded(data, digest, use)
+        except ImageError as error:
+            return _Step(digest, Outcome(error=str(error)))
+        except Exception as error:  # one odd image must not cost the others their answers
+            logging.getLogger("duckspect").warning("%s", source.uri or "an image", exc_info=True)
+            return _Step(digest, Outcome(error=f"cannot be used: {type(error).__name__}: {error}"))
+        return _Step(digest, outcome=found) if isinstance(found, Outcome) else _Step(digest, prepared=found)
+
+
+def _note(source: Source, step: _Step, work: _Work) -> None:
+    if step.digest is not None:
+        work.digests[source.key] = step.digest
+        if step.outcome is not None:
+            work.of_content[step.digest] = step.outcome
+    elif step.outcome is not None:
+        work.of_source[source.key] = step.outcome
+
+
+def _in_order(asked: Asked, work: _Work) -> list[Outcome]:
+    """The outcome of every row; a twin has that of its content."""
+    COUNTER.add(len(asked.sources))
+    none = Outcome()
+    return [
+        none
+        if source is None
+        else work.of_source[source.key]
+        if source.key in work.of_source
+        else work.of_content[work.digests[source.key]]
+        for source in asked.sources
+    ]
+
+
+class _Settled:
+    """Nothing is left to compute once an image is read."""
+
+    ahead = 64
+
+    def add(self, digest: bytes, prepared: Prepared) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """There is nothing to wait for."""
+
+
+class _Batches(_Settled):
+    """Prepared images on their way through a device, a few batches at a time."""
+
+    def __init__(self, results: ByteCache[Outcome], served: Served, kind: Kind, work: _Work) -> None:
+        self._results = results
+        self._served = served
+        self._kind = kind
+        self._work = work
+        self._gathered: list[tuple[bytes, Prepared]] = []
+        self._flights: deque[tuple[list[bytes], Future[list[Any]]]] = deque()
+        self._square_bytes = 1
+
+    @property
+    def ahead(self) -> int:  # type: ignore[override]
+        """How many images may be read ahead, so that what is prepared stays within its bytes."""
+        engine: Engine = self._served.engine
+        return max(4, min(2 * engine.batch, _PREPARED_BYTES // self._square_bytes))
+
+    def add(self, digest: bytes, prepared: Prepared) -> None:
+        self._square_bytes = prepared.square.nbytes
+        self._gathered.append((digest, prepared))
+        if len(self._gathered) >= self._served.engine.batch:
+            self._launch()
+
+    def finish(self) -> None:
+        if self._gathered:
+            self._launch()
+        while self._flights:
+            self._land()
+
+    def _launch(self) -> None:
+        digests = [digest for digest, _ in self._gathered]
+        items = [prepared for _, prepared in self._gathered]
+        self._gathered = []
+        self._flights.append((digests, self._served.engine.submit(self._kind, self._served.thresholds, items)))
+        while len(self._flights) > _BATCHES_IN_FLIGHT:
+            self._land()
+
+    def _land(self) -> None:
+        digests, future = self._flights.popleft()
+        answers: list[Any] = self._work.call.wait(future)
+        for digest, answer in zip(digests, answers, strict=True):
+            outcome = Outcome(answer)
+            self._work.of_content[digest] = outcome
+            self._results.put((self._work.key, digest), outcome, self._kind.size(answer))
