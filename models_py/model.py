@@ -15,6 +15,9 @@ from models_py.preprocess import Preprocess, Size
 
 GOOD = "good"
 
+DEFAULT_THRESHOLDS = {"detect": 0.25, "segment": 0.0}
+"""What holds for a model without an operating point; of the other tasks nothing can be said without one."""
+
 Outputs = tuple[torch.Tensor, ...]
 
 
@@ -60,8 +63,6 @@ class Model(ABC):
     """A network, its spec, and how to read its outputs."""
 
     task: ClassVar[str]
-    default_threshold: ClassVar[float | None] = None
-    """What holds for a model without an operating point; None where nothing can be said without one."""
 
     def __init__(self, spec: Spec, network: nn.Module) -> None:
         self.spec = spec
@@ -74,7 +75,7 @@ class Model(ABC):
     def threshold(self, label: str = "*") -> float | None:
         """The operating point of a class, else that of all classes, else the task's default."""
         thresholds = self.spec.thresholds
-        return thresholds.get(label, thresholds.get("*", self.default_threshold))
+        return thresholds.get(label, thresholds.get("*", DEFAULT_THRESHOLDS.get(self.task)))
 
     @property
     def device(self) -> torch.device:

@@ -5,6 +5,7 @@ What a function does is in `sql/macros/NAME.sql`; what it is called, takes, give
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Function:
 
 _IMAGE = Argument("image", "varchar or blob", "Path, URI or bytes of an image")
 _PATTERN = Argument("pattern", "varchar", "Files, as in 'boards/*.jpg'; ** goes into folders")
-_MODEL = Argument("model", "varchar", "'name' (its champion), 'name@alias' or 'name@3'", "null")
+_MODEL = Argument("model", "varchar", "'name' (its champion), 'name@alias' or 'name@3'")
 _THRESHOLD = Argument("threshold", "double", "Least confidence; the model's operating point if left out", "null")
 _UNREADABLE = "NULL for a NULL or unreadable image; image_error(image) says why"
 
@@ -203,3 +204,11 @@ FUNCTIONS = (
 def find_function(name: str) -> Function | None:
     """The function of this name, in any case."""
     return next((item for item in FUNCTIONS if item.name == name.lower()), None)
+
+
+def names_function(sql: str) -> bool:
+    """Whether a text has the name of a function in it, at a glance."""
+    return bool(_NAMES.search(sql))
+
+
+_NAMES = re.compile(rf"\b({'|'.join(item.name for item in FUNCTIONS)})\s*\(", re.IGNORECASE)

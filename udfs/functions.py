@@ -28,7 +28,8 @@ from udfs.arrow import (
 if TYPE_CHECKING:
     import duckdb
 
-    from udfs.runtime import Asked, Runtime
+    from udfs.runtime import Asked
+    from udfs.session import Session
 
 Column: TypeAlias = pa.ChunkedArray
 _IDENTITY = ("ubigint", "ubigint")
@@ -44,11 +45,11 @@ class Raw:
     call: Callable[..., pa.Array]
 
 
-def register(con: duckdb.DuckDBPyConnection, runtime: Callable[[], Runtime]) -> None:
+def register(con: duckdb.DuckDBPyConnection, session: Session) -> None:
     """Make the functions known to the whole database that `con` is connected to."""
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
-    functions = _Functions(runtime)
+    functions = _Functions(session)
     for raw in functions.all():
         con.create_function(
             raw.name,
@@ -61,10 +62,11 @@ def register(con: duckdb.DuckDBPyConnection, runtime: Callable[[], Runtime]) -> 
 
 
 class _Functions:
-    """The functions over a runtime that is made at the first call."""
+    """The functions over a session's runtime, which is made at the first call."""
 
-    def __init__(self, runtime: Callable[[], Runtime]) -> None:
-        self._runtime = runtime
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._runtime = session.runtime
 
     def all(self) -> tuple[Raw, ...]:
         image, boxes = types.IMAGE, f"{types.REGION}[]"
@@ -137,10 +139,15 @@ class _Functions:
         from udfs.runtime import Asked, Outcome
 
         runtime = self._runtime()
+        tally = self._session.tallies.of(asked.query.connection)
         found: list[tuple[Any, Any]] = [(None, Outcome())] * len(references)
         for (reference, task), rows in _grouped(asked, references, tasks):
+            group = Asked([asked.sources[row] for row in rows], asked.query)
+            if tally is not None:
+                tally.add(*runtime.known(group, reference, task, kind))
+                continue
             served = runtime.models.serve(reference, asked.query, task)
-            outcomes = runtime.score(Asked([asked.sources[row] for row in rows], asked.query), served, kind)
+            outcomes = runtime.score(group, served, kind)
             for row, outcome in zip(rows, outcomes, strict=True):
                 found[row] = (served, outcome)
         return found

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models_py.errors import WarehouseError
+from udfs.tallies import Tallies
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -30,28 +33,46 @@ def connect(path: str | Path | None = None, *, read_only: bool = False) -> duckd
     return con
 
 
-def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> None:
+def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> Session:
     """Give the SQL functions to a connection, and with it to every other one to the same database."""
     from udfs.functions import register
     from udfs.interrupts import watch
     from udfs.macros import install
 
-    row = con.execute("select count(*) from duckdb_functions() where function_name = 'duckspect_predict'").fetchone()
-    if not row or not row[0]:
+    session = Session.find(con)
+    if session is None:
         session = Session(con, read_only=read_only)
-        register(con, session.runtime)
-        watch(con, session.stop)
+        register(con, session)
+        _sessions[session.database] = session
+    watch(con, session.stop)
     install(con, read_only=read_only)
+    return session
+
+
+_sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+"""By database file, for as long as DuckDB has it open and with it the functions that hold the session."""
 
 
 class Session:
     """What the functions of one database share; it holds no connection open that its user has closed."""
 
+    @staticmethod
+    def find(con: duckdb.DuckDBPyConnection) -> Session | None:
+        """The session of a connection's database, if it has one."""
+        known = con.execute("select 1 from duckdb_functions() where function_name = 'duckspect_predict'").fetchone()
+        return _sessions.get(_database(con)[1]) if known else None
+
+    @staticmethod
+    def of(con: duckdb.DuckDBPyConnection) -> Session:
+        """The session of a connection's database."""
+        found = Session.find(con)
+        if found is None:
+            raise WarehouseError("This connection has no SQL functions. Open the warehouse with udfs.connect(path).")
+        return found
+
     def __init__(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
-        row = con.execute(
-            "select database_name, path from duckdb_databases() where database_name = current_database()"
-        ).fetchone()
-        self._path: str | None = row[1] if row else None
+        self._path, self.database = _database(con)
+        self.tallies = Tallies()
         self._read_only = read_only
         self._con = weakref.ref(con)
         self._lock = threading.Lock()
@@ -98,3 +119,12 @@ class Session:
         with self.cursor() as con:
             found = [row[0] for row in con.execute(_IMAGE_FOLDERS).fetchall()]
         return [*found, str(files_folder(self._path))] if self._path else found
+
+
+def _database(con: duckdb.DuckDBPyConnection) -> tuple[str | None, str]:
+    """The file of a database, and what tells it from others: a database in memory is its first connection's."""
+    row = con.execute(
+        "select path, database_oid from duckdb_databases() where database_name = current_database()"
+    ).fetchone()
+    path, number = row or (None, 0)
+    return path, path or f":memory:{number}"

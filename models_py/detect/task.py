@@ -30,7 +30,6 @@ class BoxDetector(Model):
     """A network that gives rows of x1, y1, x2, y2, score, class in the pixels of its square."""
 
     task = "detect"
-    default_threshold = 0.25
 
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
         return [self._prediction(rows, size) for rows, size in zip(outputs[0].cpu().numpy(), sizes, strict=True)]

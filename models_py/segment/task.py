@@ -30,7 +30,6 @@ class Segmenter(Model):
     """A network with one channel per class of defect and one for the background."""
 
     task = "segment"
-    default_threshold = 0.0
 
     def forward(self, batch: torch.Tensor) -> Outputs:
         return (super().forward(batch)[0].softmax(1),)

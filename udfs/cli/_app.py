@@ -47,6 +47,8 @@ for _command in (
     _workshop.tune,
     _workshop.architectures,
     _query.sql,
+    _query.explain,
+    _query.functions,
     _query.shell,
 ):
     app.command()(_command)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from udfs.cli._data import Warehouse
+from udfs.cli._data import AsJson, Warehouse
 from udfs.cli._formats import Format
 
 
@@ -39,3 +39,37 @@ def shell(
     from udfs.cli._shell import run_shell
 
     run_shell(warehouse, read_only=read_only)
+
+
+def explain(
+    query: Annotated[
+        str | None, typer.Argument(help="SQL to look at; - or nothing reads it from standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")] = None,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many images a query would score, with which models, and how long that would take; nothing is scored.
+
+    Example: duckspect explain "select detect(uri, 'pcb') from raw.inspections"
+    """
+    from udfs.cli._explain import show_estimates
+    from udfs.cli._sql import read_query
+
+    show_estimates(read_query(query, file), warehouse, as_json=as_json)
+
+
+def functions(
+    name: Annotated[str | None, typer.Argument(help="Only this function, with its arguments.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the SQL functions, or describe one.
+
+    Example: duckspect functions detect
+    """
+    from udfs.cli._explain import show_function, show_functions
+
+    if name is None:
+        show_functions(as_json=as_json)
+    else:
+        show_function(name, as_json=as_json)

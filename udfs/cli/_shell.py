@@ -16,10 +16,13 @@ from models_py.warehouse import warehouse_path
 from udfs import connect
 from udfs.cli._formats import Format
 from udfs.cli._output import emit, note
-from udfs.cli._sql import WRITERS, execute, read_query
+from udfs.cli._sql import WRITERS, Announced, Done, execute, interruptible, read_query
 
 _PROMPT, _CONTINUED = "duckspect> ", "      ...> "
-_DATABASE_OBJECTS = "select schema_name || '.' || table_name from duckdb_tables() where not internal"
+_DATABASE_OBJECTS = """
+select schema_name || '.' || table_name from duckdb_tables() where not internal
+union all select function_name from duckdb_functions() where function_type like '%macro' and not internal
+"""
 
 
 @dataclass(slots=True)
@@ -95,8 +98,12 @@ def _answer(session: Session, text: str) -> None:
             raise DuckspectError(f".{name}: must be one of {', '.join('.' + known for known in _COMMANDS)}.")
         command(session, argument.strip())
     elif text.strip(" ;\n"):
-        WRITERS[session.format](execute(session.con, text), sys.stdout.buffer)
-        sys.stdout.flush()
+        interruptible(session.con, lambda done: _write(session, text, session.format, done))
+
+
+def _write(session: Session, query: str, format: Format, done: Done) -> None:  # noqa: A002
+    WRITERS[format](Announced(execute(session.con, query), done), sys.stdout.buffer)
+    sys.stdout.flush()
 
 
 def _help(_session: Session, _: str) -> None:
@@ -111,7 +118,7 @@ def _tables(session: Session, _: str) -> None:
         select schema_name || '.' || table_name as "table", comment
         from duckdb_tables() where not internal order by all
     """
-    WRITERS[Format.table](execute(session.con, query), sys.stdout.buffer)
+    _write(session, query, Format.table, lambda: None)
 
 
 def _columns(session: Session, table: str) -> None:
@@ -121,7 +128,7 @@ def _columns(session: Session, table: str) -> None:
         "select column_name, data_type, comment from duckdb_columns() "
         f"where table_name = '{name.replace(chr(39), '')}' and schema_name = '{schema.replace(chr(39), '') or 'main'}'"
     )
-    WRITERS[Format.table](execute(session.con, query), sys.stdout.buffer)
+    _write(session, query, Format.table, lambda: None)
 
 
 def _mode(session: Session, name: str) -> None:
@@ -154,7 +161,7 @@ _COMMANDS: dict[str, Callable[[Session, str], None]] = {
 
 @contextlib.contextmanager
 def _history(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Keep what was typed between sessions, and complete table names, where the terminal can."""
+    """Keep what was typed between sessions, and complete names of tables and functions, where the terminal can."""
     try:
         import readline
     except ImportError:  # a Python built without it

@@ -20,11 +20,16 @@ import pyarrow.parquet as pq
 
 from models_py.errors import DuckspectError
 from udfs import connect
+from udfs.catalogue import names_function
 from udfs.cli._formats import Format
-from udfs.cli._output import emit_table, note
+from udfs.cli._output import emit_table, note, progress_bar
+from udfs.counter import COUNTER
 
 _ROWS_SHOWN = 200
 _ROWS_AT_ONCE = 10_000
+_LOOK_EVERY = 0.2
+
+Done = Callable[[], None]
 
 
 def read_query(query: str | None, file: Path | None) -> str:
@@ -47,11 +52,17 @@ def run_query(query: str, warehouse: Path | None, format: Format, output: Path |
     if format is Format.parquet and output is None and sys.stdout.isatty():
         raise DuckspectError("--format parquet: is not for a terminal. Add --output rows.parquet.")
     with connect(warehouse, read_only=not write) as con:
-        interruptible(con, lambda: _print_rows(con, query, format, output))
+        interruptible(con, lambda done: _print_rows(con, query, format, output, done))
 
 
-def _print_rows(con: duckdb.DuckDBPyConnection, query: str, format: Format, output: Path | None) -> None:  # noqa: A002
-    batches = execute(con, query)
+def _print_rows(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    format: Format,  # noqa: A002
+    output: Path | None,
+    done: Done,
+) -> None:
+    batches = Announced(execute(con, query), done)
     if output is None:
         WRITERS[format](batches, sys.stdout.buffer)
         sys.stdout.flush()
@@ -67,11 +78,30 @@ def _print_rows(con: duckdb.DuckDBPyConnection, query: str, format: Format, outp
         partial.unlink(missing_ok=True)
 
 
-def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
-    """Do the work in a thread: this one then sees Ctrl-C while DuckDB computes, and tells it to stop."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work)
+class Announced:
+    """Batches of rows that say when the last one has come, so that a progress bar makes way for them."""
+
+    def __init__(self, batches: pa.RecordBatchReader, done: Done) -> None:
+        self.schema: pa.Schema = batches.schema
+        self._batches = batches
+        self._done = done
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        yield from self._batches
+        self._done()
+
+
+def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[Done], None]) -> None:
+    """Do the work in a thread: this one then sees Ctrl-C while DuckDB computes, and shows how many images are done."""
+    before = COUNTER.images
+    with ThreadPoolExecutor(1) as pool, progress_bar("images") as bar:
+        future = pool.submit(work, bar.stop)
         try:
+            while wait([future], _LOOK_EVERY).not_done:
+                if not bar.tasks and COUNTER.images > before:
+                    bar.add_task("Scoring", total=None)
+                for task in bar.task_ids:
+                    bar.update(task, completed=COUNTER.images - before)
             future.result()
         except KeyboardInterrupt:
             con.interrupt()
@@ -81,6 +111,12 @@ def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> N
 
 def execute(con: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
     """Run SQL; a mistake in it becomes a sentence with DuckDB's words."""
+    if names_function(query):
+        from udfs.guard import check, hints
+
+        check(query)
+        for hint in hints(query):
+            note(f"Hint: {hint}")
     try:
         return con.execute(query).to_arrow_reader(_ROWS_AT_ONCE)
     except duckdb.Error as error:
@@ -93,7 +129,7 @@ def _explain(text: str) -> str:
     return text
 
 
-def _rows(batches: pa.RecordBatchReader) -> Iterator[dict[str, Any]]:
+def _rows(batches: Announced) -> Iterator[dict[str, Any]]:
     try:
         for batch in batches:
             yield from batch.to_pylist(maps_as_pydicts="lossy")
@@ -126,7 +162,7 @@ def _as_text(value: Any) -> Any:
     return value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "tzinfo") else value
 
 
-def _write_table(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+def _write_table(batches: Announced, stream: IO[bytes]) -> None:
     rows: list[list[Any]] = []
     more = 0
     for row in _rows(batches):
@@ -139,7 +175,7 @@ def _write_table(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
         note(f"{more:,} more rows; --format csv prints them all.")
 
 
-def _write_csv(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+def _write_csv(batches: Announced, stream: IO[bytes]) -> None:
     text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(batches.schema.names)
@@ -148,7 +184,7 @@ def _write_csv(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
     text.detach()
 
 
-def _write_json(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+def _write_json(batches: Announced, stream: IO[bytes]) -> None:
     stream.write(b"[")
     for number, row in enumerate(_rows(batches)):
         stream.write(b",\n " if number else b"\n ")
@@ -156,13 +192,13 @@ def _write_json(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
     stream.write(b"\n]\n")
 
 
-def _write_parquet(batches: pa.RecordBatchReader, stream: IO[bytes]) -> None:
+def _write_parquet(batches: Announced, stream: IO[bytes]) -> None:
     with pq.ParquetWriter(stream, batches.schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
 
 
-WRITERS: dict[Format, Callable[[pa.RecordBatchReader, IO[bytes]], None]] = {
+WRITERS: dict[Format, Callable[[Announced, IO[bytes]], None]] = {
     Format.table: _write_table,
     Format.csv: _write_csv,
     Format.json: _write_json,

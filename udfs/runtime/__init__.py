@@ -1,14 +1,12 @@
 """What stands between a SQL function and a network: images, caches, batches, devices. Imported at the first call."""
 
 from udfs.runtime._calls import Query
-from udfs.runtime._counter import COUNTER
 from udfs.runtime._images import Decoded, Source
 from udfs.runtime._kinds import EMBED, MAP, PREDICT
 from udfs.runtime._models import Served
 from udfs.runtime._runtime import Asked, Outcome, Runtime
 
 __all__ = [
-    "COUNTER",
     "EMBED",
     "MAP",
     "PREDICT",

@@ -91,7 +91,6 @@ class Engine:
             for number, place in enumerate(devices)
         ]
         self.prepare = model.prepare
-        self.default_threshold = model.default_threshold
         self.device = ",".join(str(place) for place in devices)
         side = model.spec.preprocess.size
         self.batch = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))

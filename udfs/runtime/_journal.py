@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -33,6 +34,12 @@ class _Entry:
     hits: int = 0
     errors: int = 0
     seconds: float = 0.0
+    until: float = 0.0
+
+    def spend(self, started: float, ended: float) -> None:
+        """Count time in which several threads call at once only once."""
+        self.seconds += max(0.0, ended - max(started, self.until))
+        self.until = max(self.until, ended)
 
 
 class Journal:
@@ -43,7 +50,7 @@ class Journal:
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[Query, str, int], _Entry] = OrderedDict()
 
-    def note(self, query: Query, served: Served, outcomes: Sequence[Any], hits: int, seconds: float) -> None:
+    def note(self, query: Query, served: Served, outcomes: Sequence[Any], hits: int, started: float) -> None:
         """Add a call to its query's row."""
         version = served.version
         key = (query, version.name, version.version)
@@ -53,7 +60,7 @@ class Journal:
             entry.images += sum(outcome.answer is not None or outcome.error is not None for outcome in outcomes)
             entry.errors += sum(outcome.error is not None for outcome in outcomes)
             entry.hits += hits
-            entry.seconds += seconds
+            entry.spend(started, time.perf_counter())
             while len(self._entries) > _KEPT:
                 self._entries.popitem(last=False)
             try:

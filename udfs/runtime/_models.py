@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
+from models_py.model import DEFAULT_THRESHOLDS
 from models_py.registry import Version, find, list_versions, load_artifact, thresholds
 from udfs.runtime._calls import Query
 from udfs.runtime._engine import Engine
@@ -22,6 +23,17 @@ _ENGINES_KEPT = 6
 _RESOLUTIONS_KEPT = 1024
 
 
+Key = tuple[str, str, tuple[tuple[str, float], ...]]
+
+
+def _key(version: Version, thresholds: dict[str, float]) -> Key:
+    return version.artifact_sha256, _setting("PRECISION"), tuple(sorted(thresholds.items()))
+
+
+def _setting(name: str) -> str:
+    return os.environ.get(f"DUCKSPECT_{name}", "auto")
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A version with the operating points that now hold, and the engine that runs it."""
@@ -31,9 +43,9 @@ class Served:
     thresholds: dict[str, float]
 
     @property
-    def key(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+    def key(self) -> Key:
         """What answers depend on, beside the image."""
-        return self.version.artifact_sha256, tuple(sorted(self.thresholds.items()))
+        return _key(self.version, self.thresholds)
 
 
 class Models:
@@ -55,7 +67,9 @@ class Models:
         if found is None:
             with self._cursor() as con:
                 version = find(con, reference)
-                found = version, thresholds(con, version)
+                default = DEFAULT_THRESHOLDS.get(version.task)
+                points = {} if default is None else {"*": default}
+                found = version, points | thresholds(con, version)
             with self._lock:  # whoever came first decides, so that no query sees two versions
                 found = self._resolved.setdefault((query, reference), found)
                 while len(self._resolved) > _RESOLUTIONS_KEPT:
@@ -67,13 +81,15 @@ class Models:
     def serve(self, reference: str | None, query: Query, task: str | None) -> Served:
         """The model of a reference, loaded and ready."""
         version, points = self.resolve(reference, query, task)
-        engine = self._engine(version)
-        if engine.default_threshold is not None:
-            points = {"*": engine.default_threshold} | points
-        return Served(version, engine, points)
+        return Served(version, self._engine(version), points)
+
+    def key(self, reference: str | None, query: Query, task: str | None) -> tuple[Version, Key]:
+        """What answers depend on, without loading the model."""
+        version, points = self.resolve(reference, query, task)
+        return version, _key(version, points)
 
     def _engine(self, version: Version) -> Engine:
-        device, precision = (os.environ.get(name, "auto") for name in ("DUCKSPECT_DEVICE", "DUCKSPECT_PRECISION"))
+        device, precision = _setting("DEVICE"), _setting("PRECISION")
         key = (version.artifact_sha256, device, precision)
         with self._loading:
             if key not in self._engines:

@@ -9,19 +9,22 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from models_py.errors import ImageError
+from udfs.counter import COUNTER
 from udfs.runtime._cache import ByteCache
 from udfs.runtime._calls import Call, Calls, Query
-from udfs.runtime._counter import COUNTER
 from udfs.runtime._engine import Engine, Kind, Prepared
 from udfs.runtime._images import Claims, Decoded, Images, Source, pool
 from udfs.runtime._journal import Journal
 from udfs.runtime._models import Models, Served
 from udfs.runtime._roots import Roots
+
+if TYPE_CHECKING:
+    from models_py.registry import Version
 
 _RESULTS_KEPT = 96 << 20
 _PREPARED_BYTES = 96 << 20
@@ -119,7 +122,7 @@ class Runtime:
             self._gather(asked, work, ask, _Batches(self._results, served, kind, work))
             outcomes = _in_order(asked, work)
         if self._journal:
-            self._journal.note(asked.query, served, outcomes, work.hits, time.perf_counter() - started)
+            self._journal.note(asked.query, served, outcomes, work.hits, started)
         return outcomes
 
     def make(self, asked: Asked, makers: Sequence[Maker | None]) -> list[Outcome]:
@@ -141,13 +144,21 @@ class Runtime:
             COUNTER.add(len(outcomes))
             return outcomes
 
-    def is_known(self, source: Source, served_key: Hashable, kind: Kind) -> bool:
-        """Whether the answer is in the cache."""
+    def known(
+        self, asked: Asked, reference: str | None, task: str | None, kind: Kind
+    ) -> tuple[Version, list[Source], list[bool]]:
+        """The version that would answer, the images, and which answers are in the cache; nothing is loaded."""
+        with self._started(asked):
+            version, key = self.models.key(reference, asked.query, task)
+            sources = [source for source in asked.sources if source is not None]
+            return version, sources, [self._is_cached(source, (key, kind.name)) for source in sources]
+
+    def _is_cached(self, source: Source, key: Hashable) -> bool:
         try:
             digest = self.images.known_hash(source)
         except ImageError:
             return False
-        return digest is not None and ((served_key, kind.name), digest) in self._results
+        return digest is not None and (key, digest) in self._results
 
     def _started(self, asked: Asked) -> AbstractContextManager[Call]:
         if asked.query != self._latest:
