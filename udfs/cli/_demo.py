@@ -61,9 +61,10 @@ def build_demo(
     emit(f"\n{warehouse_path(warehouse)} holds")
     emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
     if train:
-        from udfs.cli._demo_models import train_models
+        from udfs.cli._demo_models import answer, train_models
 
         train_models(warehouse)
+        answer(warehouse)
     emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT.format(_own_name())}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models_py.registry import Version, aliases, list_versions, promote
+from models_py.warehouse import sql_folder
 from models_py.workshop import carry_out, plan
 from udfs import connect
 from udfs.cli._output import emit, emit_table, note
@@ -32,7 +33,7 @@ MODELS = (
         "detect",
         f"select uri as image, label, x1, y1, x2, y2 {_LABELLED} 'PCB-%' and kind in ('box', 'class')",
         ("map50", "precision50", "recall50"),
-        {"epochs": 3, "batch": 8, "mosaic": 0.0, "zoom": 0.1, "learning_rate": 3e-4},
+        {"epochs": 3, "batch": 8, "mosaic": 0.0, "zoom": 0.1, "learning_rate": 3e-4, "hours": 0.025},
     ),
     DemoModel(
         "tile",
@@ -62,6 +63,19 @@ def train_models(warehouse: Path | None) -> None:
             ]
     emit("Models, on validation images that they did not learn from")
     emit_table(["model", "architecture", "images", "metric", "value"], rows)
+
+
+def answer(warehouse: Path | None) -> None:
+    """Score the boards, and print what one query of the cookbook says of them."""
+    file = sql_folder() / "queries" / "defects_by_line_and_shift.sql"
+    query = file.read_text()
+    note("Scoring the boards.")
+    with connect(warehouse) as con:
+        found = con.execute(query)
+        columns = [column[0] for column in found.description or ()]
+        rows = found.fetchmany(8)
+    emit(f"{query.splitlines()[0].removeprefix('-- ')} The first rows of sql/queries/{file.name}:")
+    emit_table(columns, rows)
 
 
 def _known(con: Any, name: str, snapshot: str) -> Version | None:
