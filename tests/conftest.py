@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,20 @@ def duckspect(*arguments: str, env: dict[str, str] | None = None, stdin: str = "
         env={**os.environ, **(env or {})},
         check=False,
     )
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The served warehouse, made once; read it, or take `served` to change it."""
+    from served import build_served
+
+    return build_served(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture
+def served(built, tmp_path):
+    """A copy of the served warehouse with its models; the images stay where they are."""
+    for name in ("w.duckdb", "w_files"):
+        (shutil.copytree if (built.parent / name).is_dir() else shutil.copy)(built.parent / name, tmp_path / name)
+    with connect(tmp_path / "w.duckdb") as con:
+        yield con

@@ -90,7 +90,9 @@ class Session:
     def stop(self, connection: int) -> None:
         """Stop what a connection has the functions do."""
         if self._runtime is not None:
-            self._runtime.calls.stop(connection)
+            with self.cursor() as con:  # the next query's transaction is younger than this one
+                row = con.execute("select txid_current()").fetchone()
+            self._runtime.calls.stop(connection, int(row[0]) if row else 0)
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -57,6 +57,7 @@ class Calls:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[Call] = set()
+        self._interrupted: dict[int, int] = {}
 
     @contextmanager
     def started(self, query: Query) -> Iterator[Call]:
@@ -65,6 +66,8 @@ class Calls:
             for other in self._running:
                 if other.query.connection == query.connection and other.query != query:
                     other.stopped.set()
+            if query.transaction < self._interrupted.get(query.connection, 0):
+                call.stopped.set()
             self._running.add(call)
         try:
             yield call
@@ -75,9 +78,10 @@ class Calls:
             with self._lock:
                 self._running.discard(call)
 
-    def stop(self, connection: int) -> None:
-        """Stop what a connection runs."""
+    def stop(self, connection: int, before: int = 0) -> None:
+        """Stop what a connection runs, and what its transactions older than `before` are about to run."""
         with self._lock:
+            self._interrupted[connection] = before
             for call in self._running:
                 if call.query.connection == connection:
                     call.stopped.set()

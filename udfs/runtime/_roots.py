@@ -60,7 +60,7 @@ class Roots:
         path = os.path.abspath(os.path.expanduser(uri[len(scheme[0]) :] if scheme else uri))
         try:
             path = self._realpath(path)
-            if not self._may(lambda: self._is_allowed(os.path.dirname(path))):
+            if not self._may(lambda: path in self._folders or self._is_allowed(os.path.dirname(path))):
                 raise ImageError(self._refusal(uri))
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
