@@ -1,6 +1,6 @@
 create or replace macro anomaly(image, model := null, threshold := null) as
 list_transform(
-    list_transform([image], lambda i: duckspect_predict(i, model, 'anomaly', txid_current(), current_connection_id())),
+    [duckspect_predict(image, model, 'anomaly', if(image is null, 0, txid_current()), current_connection_id())],
     lambda p: case
         when p.fault is not null then error(p.fault)
         when p.answer.score is not null

@@ -1,5 +1,10 @@
 create or replace macro crop(image, region, margin := 0) as
-list_transform(
-    [region],
-    lambda r: duckspect_crop(image, r.x1 - margin, r.y1 - margin, r.x2 + margin, r.y2 + margin, txid_current(), current_connection_id())
-)[1]
+duckspect_crop(
+    image,
+    struct_extract(region, 'x1') - margin,
+    struct_extract(region, 'y1') - margin,
+    struct_extract(region, 'x2') + margin,
+    struct_extract(region, 'y2') + margin,
+    if(image is null, 0, txid_current()),
+    current_connection_id()
+)

@@ -1,6 +1,6 @@
 create or replace macro detect(image, model := null, threshold := null) as
 list_transform(
-    list_transform([image], lambda i: duckspect_predict(i, model, 'detect', txid_current(), current_connection_id())),
+    [duckspect_predict(image, model, 'detect', if(image is null, 0, txid_current()), current_connection_id())],
     lambda p: if(
         p.fault is null,
         list_transform(

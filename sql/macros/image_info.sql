@@ -1,2 +1,2 @@
 create or replace macro image_info(image) as
-list_transform([image], lambda i: duckspect_image(i, txid_current(), current_connection_id()))[1].info
+duckspect_image(image, if(image is null, 0, txid_current()), current_connection_id()).info

@@ -1,6 +1,6 @@
 create or replace macro segment(image, model := null, threshold := null) as
 list_transform(
-    list_transform([image], lambda i: duckspect_predict(i, model, 'segment', txid_current(), current_connection_id())),
+    [duckspect_predict(image, model, 'segment', if(image is null, 0, txid_current()), current_connection_id())],
     lambda p: if(
         p.fault is null,
         list_filter(

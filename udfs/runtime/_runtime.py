@@ -168,29 +168,17 @@ class Runtime:
 
     def _gather(self, asked: Asked, work: _Work, ask: Callable[[Source], _Step], batches: _Settled) -> None:
         """Bring every distinct source to an outcome."""
-        waiting: deque[tuple[Source, Future[_Step]]] = deque()
+        reading = _Reading(work, ask, batches)
         try:
             for source in {source.key: source for source in asked.sources if source is not None}.values():
                 step = self._known(source, work)
-                if step is not None:
+                if step is None:
+                    reading.add(source)
+                else:
                     _note(source, step, work)
-                    continue
-                waiting.append((source, pool().submit(ask, source)))
-                while len(waiting) > batches.ahead:
-                    self._take(waiting, work, batches)
-            while waiting:
-                self._take(waiting, work, batches)
-            batches.finish()
+            reading.finish()
         finally:
-            for _, future in waiting:
-                future.cancel()
-
-    def _take(self, waiting: deque[tuple[Source, Future[_Step]]], work: _Work, batches: _Settled) -> None:
-        source, future = waiting.popleft()
-        step = work.call.wait(future)
-        _note(source, step, work)
-        if step.prepared is not None and step.digest is not None:
-            batches.add(step.digest, step.prepared)
+            reading.cancel()
 
     def _known(self, source: Source, work: _Work) -> _Step | None:
         """The outcome of a source that needs no reading: it may not be opened, or was answered before."""
@@ -249,10 +237,54 @@ def _in_order(asked: Asked, work: _Work) -> list[Outcome]:
     ]
 
 
+class _Reading:
+    """Sources on their way through the pool, in groups, for a task has its price; no more ahead than there is room."""
+
+    def __init__(self, work: _Work, ask: Callable[[Source], _Step], batches: _Settled) -> None:
+        self._work = work
+        self._ask = ask
+        self._batches = batches
+        self._group: list[Source] = []
+        self._waiting: deque[tuple[list[Source], Future[list[_Step]]]] = deque()
+        self._ahead = 0
+
+    def add(self, source: Source) -> None:
+        self._group.append(source)
+        if len(self._group) >= self._batches.group:
+            self._submit()
+        while self._ahead > self._batches.ahead:
+            self._take()
+
+    def finish(self) -> None:
+        if self._group:
+            self._submit()
+        while self._waiting:
+            self._take()
+        self._batches.finish()
+
+    def cancel(self) -> None:
+        for _, future in self._waiting:
+            future.cancel()
+
+    def _submit(self) -> None:
+        group, self._group = self._group, []
+        self._waiting.append((group, pool().submit(lambda: [self._ask(source) for source in group])))
+        self._ahead += len(group)
+
+    def _take(self) -> None:
+        group, future = self._waiting.popleft()
+        self._ahead -= len(group)
+        for source, step in zip(group, self._work.call.wait(future), strict=True):
+            _note(source, step, self._work)
+            if step.prepared is not None and step.digest is not None:
+                self._batches.add(step.digest, step.prepared)
+
+
 class _Settled:
     """Nothing is left to compute once an image is read."""
 
     ahead = 64
+    group = 4
 
     def add(self, digest: bytes, prepared: Prepared) -> None:
         raise NotImplementedError
@@ -278,6 +310,11 @@ class _Batches(_Settled):
         """How many images may be read ahead, so that what is prepared stays within its bytes."""
         engine: Engine = self._served.engine
         return max(4, min(2 * engine.batch, _PREPARED_BYTES // self._square_bytes))
+
+    @property
+    def group(self) -> int:  # type: ignore[override]
+        """How many images a thread of the pool reads in one go: small ones together, large ones alone."""
+        return max(1, min(8, self._served.engine.batch // 8))
 
     def add(self, digest: bytes, prepared: Prepared) -> None:
         self._square_bytes = prepared.square.nbytes
