@@ -137,13 +137,13 @@ def bare_loop(model: Model, files: Sequence[str], batch: int, precision: str) ->
 
     def prepare(file: str) -> tuple[torch.Tensor, tuple[int, int]]:
         image = decode(open_bytes(file))
-        return model.prepare(image).contiguous(), (image.shape[1], image.shape[2])
+        return model.prepare(image).permute(1, 2, 0).contiguous(), (image.shape[1], image.shape[2])
 
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool, torch.inference_mode():
         prepared = pool.map(prepare, files)
         for first in range(0, len(files), batch):
             items = [next(prepared) for _ in files[first : first + batch]]
-            images = torch.stack([image for image, _ in items]).to(device)
+            images = torch.stack([image for image, _ in items]).to(device).permute(0, 3, 1, 2)
             with mixed(device, precision):
                 outputs = model.forward(images)
             found += model.interpret(outputs, [size for _, size in items])
@@ -277,11 +277,12 @@ def written(bench: Bench, script: str) -> str:
 
 
 MEMORY = """
-import json, resource, sys
+import json, sys
 import udfs
 con = udfs.connect(sys.argv[1])
 con.execute(sys.argv[2]).fetchall()
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+most = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]  # of this program, not of its parent
+print(json.dumps(int(most[0].split()[1]) / 1024))
 """
 
 

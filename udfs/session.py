@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from udfs.runtime import Runtime
 
+_FEW_CORES = 2
 _IMAGE_FOLDERS = "select distinct parse_dirpath(uri) from raw.files"
 
 
@@ -42,11 +44,18 @@ def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> Session
     session = Session.find(con)
     if session is None:
         session = Session(con, read_only=read_only)
+        _share_cores(con)
         register(con, session)
         _sessions[session.database] = session
     watch(con, session.stop)
     install(con, read_only=read_only)
     return session
+
+
+def _share_cores(con: duckdb.DuckDBPyConnection) -> None:
+    """Leave two cores to torch: DuckDB's client keeps one busy waiting whenever another of its threads works."""
+    if (os.cpu_count() or 1) <= _FEW_CORES:
+        con.execute("set threads = 1")
 
 
 _sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()

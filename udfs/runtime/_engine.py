@@ -27,8 +27,14 @@ _threads_lock = threading.Lock()
 
 
 def _thread_of(device: torch.device) -> ThreadPoolExecutor:
-    """One thread a device: torch keeps a pool of workers for every thread that calls it."""
+    """One thread a device: torch keeps a pool of workers for every thread that calls it.
+
+    With more than two cores torch leaves one to DuckDB, which keeps it busy waiting for us: the slowest of torch's
+    threads decides how long a step takes.
+    """
     with _threads_lock:
+        if not _threads:
+            torch.set_num_threads(max(torch.get_num_threads() - 1, min(2, torch.get_num_threads())))
         if device not in _threads:
             _threads[device] = ThreadPoolExecutor(1, thread_name_prefix=f"duckspect-{device}")
         return _threads[device]
@@ -36,7 +42,7 @@ def _thread_of(device: torch.device) -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image ready for the network, and its size as it came."""
+    """An image ready for the network (height, width, 3), and its size as it came."""
 
     square: torch.Tensor
     size: Size
@@ -93,7 +99,7 @@ class Engine:
         self.prepare = model.prepare
         self.device = ",".join(str(place) for place in devices)
         side = model.spec.preprocess.size
-        self.batch = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
+        self.batch = self._most = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
         self._is_sized = False
 
     def submit(self, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> Future[list[Any]]:
@@ -121,12 +127,13 @@ class Engine:
         if lane.device.type == "cuda":
             batch = batch.pin_memory().to(lane.device, non_blocking=True)
         with mixed(lane.device, lane.precision):
-            return kind.run(model, batch)
+            return kind.run(model, batch.permute(0, 3, 1, 2))
 
     def _halve(self, lane: Lane, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> list[Any]:
         """The batch did not fit: use smaller ones from now on."""
         half = len(items) // 2
-        self.batch, self._is_sized = max(1, min(self.batch, half)), True
+        self.batch = self._most = max(1, min(self.batch, half))
+        self._is_sized = True
         if lane.device.type == "cuda":
             torch.cuda.empty_cache()
         parts = (items[:half], items[half:])
@@ -135,7 +142,8 @@ class Engine:
     def _fit(self, lane: Lane, images: int, seconds: float) -> None:
         """On a CPU batches take half a second at most; on a GPU they fill most of the free memory."""
         if lane.device.type == "cpu":
-            self.batch = max(1, min(self.batch, int(_SECONDS_A_BATCH * images / seconds)))
+            ideal = _SECONDS_A_BATCH * images / seconds
+            self.batch = max(1, min(self._most, round((self.batch + ideal) / 2)))
         elif not self._is_sized and images == self.batch:
             self._is_sized = True
             each = torch.cuda.max_memory_allocated(lane.device) / images

@@ -115,7 +115,7 @@ class Runtime:
             def ask(source: Source) -> _Step:
                 def prepare(found: Decoded) -> Prepared:
                     size = (found.pixels.shape[1], found.pixels.shape[2])
-                    return Prepared(served.engine.prepare(found.pixels).contiguous(), size)
+                    return Prepared(served.engine.prepare(found.pixels).permute(1, 2, 0).contiguous(), size)
 
                 return self._attempt(source, work, prepare)
 
@@ -274,7 +274,8 @@ class _Reading:
     def _take(self) -> None:
         group, future = self._waiting.popleft()
         self._ahead -= len(group)
-        for source, step in zip(group, self._work.call.wait(future), strict=True):
+        steps: list[_Step] = self._work.call.wait(future)
+        for source, step in zip(group, steps, strict=True):
             _note(source, step, self._work)
             if step.prepared is not None and step.digest is not None:
                 self._batches.add(step.digest, step.prepared)
