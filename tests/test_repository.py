@@ -41,6 +41,9 @@ def test_only_one_module_imports_ultralytics():
     [
         "udfs",
         "udfs.cli",
+        "udfs.session",
+        "udfs.functions",
+        "udfs.ibis_functions",
         "models_py.layouts",
         "models_py.ingest",
         "models_py.plant",
@@ -83,6 +86,11 @@ def test_the_readme_names_every_layout_and_the_licence_of_ultralytics():
     assert "models_py/ultralytics_gate" in text
 
 
+def test_the_readme_lists_the_functions():
+    shown = (ROOT / "README.md").read_text().partition("<!-- functions -->\n")[2].partition("\n<!-- /functions -->")[0]
+    assert shown == reference.function_table()
+
+
 def test_the_lock_names_versions_and_no_host():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     assert len(lines) > 100
@@ -104,7 +112,7 @@ def test_the_wheel_carries_the_sql(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
-    assert {f"models_py/sql/schema/{path.name}" for path in (ROOT / "sql/schema").glob("*.sql")} <= names
+    assert {f"models_py/sql/{path.relative_to(ROOT / 'sql')}" for path in (ROOT / "sql").rglob("*.sql")} <= names
 
 
 def test_the_readme_shows_what_the_demo_prints(tmp_path):

@@ -16,6 +16,7 @@ from models_py.layouts import layouts
 from models_py.options import describe
 from models_py.tasks import options_of
 from models_py.warehouse import migrate
+from udfs.catalogue import FUNCTIONS
 from udfs.cli._app import app
 
 _MADE = "<!-- Made by `make docs`; edit the source it is made from. -->\n"
@@ -26,6 +27,7 @@ def pages() -> dict[str, str]:
     return {
         "architectures.md": "\n".join(_architectures()),
         "cli.md": "\n".join(_cli()),
+        "functions.md": "\n".join(_functions()),
         "layouts.md": "\n".join(_layouts()),
         "warehouse.md": "\n".join(_warehouse()),
     }
@@ -60,6 +62,22 @@ def commands() -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}{name}", found
 
     yield from walk(typer.main.get_command(app), "")
+
+
+def function_table() -> str:
+    """The table of the README."""
+    rows = [f"| `{item.signature}` | {item.title} |" for item in FUNCTIONS]
+    return "\n".join(["| function | what it gives |", "|---|---|", *rows])
+
+
+def _functions() -> Iterator[str]:
+    yield f"{_MADE}\n# SQL functions\n"
+    yield "Each is a macro in `sql/macros/`. NULL in, NULL out, unless it is said otherwise.\n"
+    for item in FUNCTIONS:
+        yield f"## {item.signature}\n\n{item.title}.\n\n| argument | type | default | meaning |\n|---|---|---|---|"
+        for argument in item.arguments:
+            yield f"| `{argument.name}` | {argument.type} | {argument.default or ''} | {argument.meaning} |"
+        yield f"\nGives `{item.returns}`. {item.nulls[0].upper()}{item.nulls[1:]}.\n\n```sql\n{item.example};\n```\n"
 
 
 def _architectures() -> Iterator[str]:
