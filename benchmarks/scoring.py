@@ -48,7 +48,7 @@ from udfs.session import Session
 
 CLASSES = tuple(f"class{number}" for number in range(8))
 BOARDS = 96
-SMALL = 512
+SMALL = 2048
 
 
 def classifier() -> Model:

@@ -1,0 +1,126 @@
+"""What stands between a SQL function and a network: caches, budgets, batches that fit, folded norms."""
+
+import threading
+
+import pytest
+import torch
+from conftest import picture
+
+from models_py.architectures import find_architecture
+from models_py.classify.task import Classifier
+from models_py.folding import fold_batch_norms
+from models_py.images.decode import decode
+from models_py.model import Spec
+from models_py.preprocess import Preprocess
+from udfs.runtime import PREDICT
+from udfs.runtime._budget import Budget
+from udfs.runtime._cache import ByteCache
+from udfs.runtime._engine import Engine, Prepared
+
+LABELS = ("a", "b", "c")
+
+
+class Crowded(Classifier):
+    """A classifier whose device holds three images."""
+
+    seen: tuple[int, ...] = ()
+
+    def forward(self, batch):
+        type(self).seen += (len(batch),)
+        if len(batch) > 3:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99999999999 bytes")
+        return super().forward(batch)
+
+
+def classifier(kind=Classifier):
+    torch.manual_seed(0)
+    network = find_architecture("classify", "mobilenet_v3_small").build(len(LABELS))
+    return kind(Spec("classify", "mobilenet_v3_small", LABELS, Preprocess(64), {}), network)
+
+
+def prepared(model, count):
+    images = [decode(picture(seed)) for seed in range(count)]
+    return images, [Prepared(model.prepare(image).permute(1, 2, 0).contiguous(), image.shape[1:]) for image in images]
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does():
+    model = classifier(Crowded)
+    images, items = prepared(model, 10)
+    engine = Engine(model, "cpu", "fp32")
+    answers = engine.submit(PREDICT, {}, items).result()
+    assert Crowded.seen == (10, 5, 2, 3, 5, 2, 3)
+    assert engine.batch <= 5
+    wanted = classifier().predict(images)
+    assert [answer.label for answer in answers] == [item.label for item in wanted]
+    assert [answer.score for answer in answers] == pytest.approx([item.score for item in wanted], abs=1e-5)
+
+
+def test_another_error_of_the_network_is_not_taken_for_a_lack_of_memory():
+    class Broken(Classifier):
+        def forward(self, batch):
+            raise RuntimeError(f"shapes do not match: {len(batch)}")
+
+    model = classifier(Broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        Engine(model, "cpu", "fp32").submit(PREDICT, {}, prepared(model, 4)[1]).result()
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("classify", "mobilenet_v3_small"),
+        ("classify", "resnet18"),
+        ("classify", "efficientnet_b0"),
+        ("segment", "unet_mobilenet_v2"),
+        ("segment", "unet_resnet18"),
+        ("detect", "yolo11n"),
+    ],
+)
+def test_folding_batch_norms_does_not_change_what_a_network_says(task, name):
+    torch.manual_seed(0)
+    network = find_architecture(task, name).build(3).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2.0)
+    inputs = torch.rand(2, 3, 64, 64)
+    before = sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    with torch.inference_mode():
+        wanted = network(inputs)
+        fold_batch_norms(network)
+        assert torch.allclose(network(inputs), wanted, rtol=1e-3, atol=1e-3)
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()) < before / 2
+
+
+def test_a_cache_forgets_what_was_not_asked_for_longest():
+    cache = ByteCache(100)
+    for name in "abc":
+        cache.put(name, name.upper(), 40)
+    assert "a" not in cache
+    assert cache.get("b") == "B"
+    cache.put("d", "D", 40)
+    assert "c" not in cache
+    assert (cache.get("b"), cache.get("d")) == ("B", "D")
+    cache.put("d", "larger than all", 101)
+    assert "d" not in cache
+
+
+def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more():
+    budget = Budget(100)
+    most, held, lock = [0], [0], threading.Lock()
+
+    def borrow(size):
+        with budget.lend(size):
+            with lock:
+                held[0] += min(size, 100)
+                most[0] = max(most[0], held[0])
+            with lock:
+                held[0] -= min(size, 100)
+
+    threads = [threading.Thread(target=borrow, args=(size,)) for size in (30, 80, 1000, 60, 100, 10) * 20]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert 0 < most[0] <= 100
