@@ -30,6 +30,8 @@ _NEXT = """Type next:
   {0} info
   {0} sql "select label, count(*) from raw.current_annotations group by 1 order by 2 desc"
   {0} sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
+  {0} explain "select detect(uri, 'pcb') from raw.inspections"
+  {0} functions
   {0} models list
   {0} ingest YOUR_FOLDER --line YOUR_LINE
   {0} shell"""
