@@ -193,6 +193,16 @@ def test_a_promotion_is_seen_by_the_next_query_and_by_prepared_statements(served
     assert one(served, "predict(?, 'kind@1').version", part) == 1
 
 
+def test_an_alias_of_an_answer_can_be_used_and_is_computed_once(served):
+    served.execute("delete from ml.inference_log")
+    rows = served.execute(
+        "select detect(image, 'box') as found, len(found) as n from parts where n > 0 order by n, image"
+    ).fetchall()
+    assert rows
+    assert all(len(found) == n for found, n in rows)
+    assert served.execute("select sum(images - cache_hits) from ml.inference_log").fetchone()[0] == 36
+
+
 def test_a_transaction_sees_one_version_throughout(served, part):
     other = train(
         served, name="kind", task="classify", query=MODELS["kind"][1], options={**QUICK, "epochs": 1, "seed": 9}

@@ -14,11 +14,15 @@ from udfs import connect
 
 def test_the_first_connection_applies_every_schema_file_once_and_in_order(warehouse):
     with connect(warehouse) as con:
-        applied = con.execute("select version, name from schema_migrations order by applied_at, version").fetchall()
+        applied = con.execute(
+            "select version, name from schema_migrations where version > 0 order by applied_at, version"
+        ).fetchall()
     assert applied == [(m.version, m.name) for m in migrations()]
     with connect(warehouse) as con:
         assert migrate(con) == []
-        assert con.execute("select count(*) from schema_migrations").fetchone() == (len(migrations()),)
+        assert con.execute("select count(*) from schema_migrations where version > 0").fetchone() == (
+            len(migrations()),
+        )
 
 
 def test_every_table_view_and_column_has_a_comment(con):

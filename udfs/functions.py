@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from models_py.errors import DuckspectError
 from udfs import types
@@ -167,9 +166,7 @@ def _grouped(
 def _asked(images: Column, transactions: Column, connections: Column) -> Asked:
     from udfs.runtime import Asked, Query
 
-    # Rows without an image come without a transaction: asking "image is null" keeps DuckDB from casting a macro's image
-    # to the union before it knows its type.
-    return Asked(sources(images), Query(connections[0].as_py(), pc.max(transactions).as_py()))
+    return Asked(sources(images), Query(connections[0].as_py(), transactions[0].as_py()))
 
 
 def _answered(answer: Callable[[], pa.Array], returns: str, rows: int) -> pa.Array:

@@ -1,6 +1,14 @@
 create or replace macro classify(image, model := null) as
 list_transform(
-    [duckspect_predict(image, model, 'classify', if(image is null, 0, txid_current()), current_connection_id())],
+    [
+        duckspect_predict(
+            image,
+            model,
+            'classify',
+            list_transform([image is null], lambda n: txid_current())[1],
+            list_transform([image is null], lambda n: current_connection_id())[1]
+        )
+    ],
     lambda p: case
         when p.fault is not null then error(p.fault)
         when p.answer.label is not null

@@ -5,6 +5,6 @@ duckspect_crop(
     struct_extract(region, 'y1') - margin,
     struct_extract(region, 'x2') + margin,
     struct_extract(region, 'y2') + margin,
-    if(image is null, 0, txid_current()),
-    current_connection_id()
+    list_transform([image is null], lambda n: txid_current())[1],
+    list_transform([image is null], lambda n: current_connection_id())[1]
 )

@@ -1,6 +1,14 @@
 create or replace macro detect(image, model := null, threshold := null) as
 list_transform(
-    [duckspect_predict(image, model, 'detect', if(image is null, 0, txid_current()), current_connection_id())],
+    [
+        duckspect_predict(
+            image,
+            model,
+            'detect',
+            list_transform([image is null], lambda n: txid_current())[1],
+            list_transform([image is null], lambda n: current_connection_id())[1]
+        )
+    ],
     lambda p: if(
         p.fault is null,
         list_transform(

@@ -4,6 +4,6 @@ duckspect_draw(
     regions::struct(
         label varchar, confidence double, x1 double, y1 double, x2 double, y2 double, area double, mask blob
     )[],
-    if(image is null, 0, txid_current()),
-    current_connection_id()
+    list_transform([image is null], lambda n: txid_current())[1],
+    list_transform([image is null], lambda n: current_connection_id())[1]
 )

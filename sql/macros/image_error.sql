@@ -1,2 +1,6 @@
 create or replace macro image_error(image) as
-duckspect_image(image, if(image is null, 0, txid_current()), current_connection_id()).error
+duckspect_image(
+    image,
+    list_transform([image is null], lambda n: txid_current())[1],
+    list_transform([image is null], lambda n: current_connection_id())[1]
+).error

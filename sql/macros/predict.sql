@@ -1,5 +1,13 @@
 create or replace macro predict(image, model := null) as
 list_transform(
-    [duckspect_predict(image, model, null, if(image is null, 0, txid_current()), current_connection_id())],
+    [
+        duckspect_predict(
+            image,
+            model,
+            null,
+            list_transform([image is null], lambda n: txid_current())[1],
+            list_transform([image is null], lambda n: current_connection_id())[1]
+        )
+    ],
     lambda p: if(p.fault is null, p.answer, error(p.fault))
 )[1]
