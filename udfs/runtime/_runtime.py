@@ -265,6 +265,7 @@ class _Reading:
     def cancel(self) -> None:
         for _, future in self._waiting:
             future.cancel()
+        self._batches.cancel()
 
     def _submit(self) -> None:
         group, self._group = self._group, []
@@ -292,6 +293,9 @@ class _Settled:
 
     def finish(self) -> None:
         """There is nothing to wait for."""
+
+    def cancel(self) -> None:
+        """There is nothing to call off."""
 
 
 class _Batches(_Settled):
@@ -328,6 +332,10 @@ class _Batches(_Settled):
             self._launch()
         while self._flights:
             self._land()
+
+    def cancel(self) -> None:
+        for _, future in self._flights:
+            future.cancel()
 
     def _launch(self) -> None:
         digests = [digest for digest, _ in self._gathered]
