@@ -249,6 +249,7 @@ ROOTED = {
     "dots": ("{root}/../../../../etc/hostname", "DUCKSPECT_ALLOWED_ROOTS"),
     "scheme": ("s9://bucket/x.png", "unknown scheme 's9'"),
     "remote": ("https://example.org/x.png", "DUCKSPECT_ALLOWED_ROOTS"),
+    "climbing": ("https://example.org/a/../x.png", "must not go up"),
     "nothing": ("", "is a folder"),
     "long": ("{root}/" + "x" * 5000, "cannot be read"),
     "zero": ("{root}/a\0b.png", "no path"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +49,3 @@ def answer_of(prediction: Prediction) -> Answer:
     masks = tuple(encode_mask(region.mask) for region in regions if region.mask is not None)
     labels = tuple(region.label for region in regions)
     return Answer(prediction.label, prediction.confidence, prediction.score, labels, numbers, masks)
-
-
-def answers_of(predictions: Sequence[Prediction]) -> list[Answer]:
-    return [answer_of(prediction) for prediction in predictions]

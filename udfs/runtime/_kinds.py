@@ -37,7 +37,7 @@ def _read_maps(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Ar
     """Maps in the square that the network saw, where 1 is the operating point."""
     unit = model.spec.thresholds.get("*")
     found = [prediction.pixels for prediction in model.interpret(outputs, sizes, pixels=True)]
-    return [np.asarray(pixels / (unit or pixels.max()), np.float16) for pixels in found if pixels is not None]
+    return [np.asarray(pixels / (unit or pixels.max() or 1.0), np.float16) for pixels in found if pixels is not None]
 
 
 PREDICT = Kind("predict", _judge, _read_verdicts, lambda answer: answer.size)

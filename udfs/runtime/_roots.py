@@ -105,6 +105,8 @@ class Roots:
         if scheme not in known_implementations:
             raise ImageError(f"{uri}: unknown scheme {scheme!r}; known are file, http, https, s3, gs, az and fsspec's")
         place = uri.rpartition("/")[0]
+        if ".." in place.split("/"):  # what a server makes of it is not known here
+            raise ImageError(f"{uri}: must not go up with '..'")
         if self._may(lambda: any(place == folder or place.startswith(f"{folder}/") for folder in self._folders)):
             return File(uri, None)
         raise ImageError(self._refusal(uri))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _RESULTS_KEPT = 96 << 20
 _PREPARED_BYTES = 96 << 20
 _BATCHES_IN_FLIGHT = 2
+_READ_AHEAD = 64
 Look = Callable[[Decoded], tuple[Any, int]]
 """What a function without a model sees in an image, and how many bytes that is."""
 Maker = Callable[[Decoded], Any]
@@ -57,6 +58,7 @@ class _Step:
     digest: bytes | None = None
     outcome: Outcome | None = None
     prepared: Prepared | None = None
+    is_hit: bool = False
 
 
 @dataclass(slots=True)
@@ -138,7 +140,7 @@ class Runtime:
 
             for source, maker in zip(asked.sources, makers, strict=True):
                 waiting.append(pool().submit(ask, source, maker))
-                while len(waiting) > _Settled.ahead:
+                while len(waiting) > _READ_AHEAD:
                     outcomes.append(call.wait(waiting.popleft()).outcome or Outcome())
             outcomes += [call.wait(future).outcome or Outcome() for future in waiting]
             COUNTER.add(len(outcomes))
@@ -190,10 +192,7 @@ class Runtime:
 
     def _cached(self, digest: bytes, work: _Work) -> _Step | None:
         found = self._results.get((work.key, digest))
-        if found is None:
-            return None
-        work.hits += 1
-        return _Step(digest, found)
+        return None if found is None else _Step(digest, found, is_hit=True)
 
     def _attempt(self, source: Source, work: _Work, use: Callable[[Decoded], Prepared | Outcome]) -> _Step:
         """Read, hash, decode and use; whatever is wrong with one image stays with it."""
@@ -215,6 +214,8 @@ class Runtime:
 
 
 def _note(source: Source, step: _Step, work: _Work) -> None:
+    """Take down a step; only the thread of the call does, so nothing is counted by two at once."""
+    work.hits += step.is_hit
     if step.digest is not None:
         work.digests[source.key] = step.digest
         if step.outcome is not None:
@@ -285,8 +286,15 @@ class _Reading:
 class _Settled:
     """Nothing is left to compute once an image is read."""
 
-    ahead = 64
-    group = 4
+    @property
+    def ahead(self) -> int:
+        """How many images may be read ahead."""
+        return _READ_AHEAD
+
+    @property
+    def group(self) -> int:
+        """How many images a thread of the pool reads in one go."""
+        return 4
 
     def add(self, digest: bytes, prepared: Prepared) -> None:
         raise NotImplementedError
@@ -311,14 +319,14 @@ class _Batches(_Settled):
         self._square_bytes = 1
 
     @property
-    def ahead(self) -> int:  # type: ignore[override]
-        """How many images may be read ahead, so that what is prepared stays within its bytes."""
+    def ahead(self) -> int:
+        """As many as keep what is prepared within its bytes."""
         engine: Engine = self._served.engine
         return max(4, min(2 * engine.batch, _PREPARED_BYTES // self._square_bytes))
 
     @property
-    def group(self) -> int:  # type: ignore[override]
-        """How many images a thread of the pool reads in one go: small ones together, large ones alone."""
+    def group(self) -> int:
+        """Small ones together, large ones alone."""
         return max(1, min(8, self._served.engine.batch // 8))
 
     def add(self, digest: bytes, prepared: Prepared) -> None:
