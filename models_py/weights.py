@@ -123,13 +123,14 @@ def _starter(name: str) -> Found:
 
 
 def _read(file: Path) -> Found:
-    """Read tensors from safetensors, or from a torch state dict without running what else it may hold."""
+    """Read tensors from safetensors, a torch state dict or an Ultralytics checkpoint, running nothing of theirs."""
     if file.suffix == ".safetensors":
         tensors, metadata = read_tensors(file)
         return Found(str(file), tensors, tuple(json.loads(metadata.get("labels", "[]"))))
-    from models_py.foreign import read_state_dict
+    from models_py.foreign import read_checkpoint
 
-    return Found(str(file), read_state_dict(file))
+    found = read_checkpoint(file)
+    return Found(str(file), found.tensors, found.labels)
 
 
 def download(architecture: Architecture, source: str) -> Mapping[str, torch.Tensor]:

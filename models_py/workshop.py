@@ -21,7 +21,7 @@ from models_py.evaluation import evaluate_model
 from models_py.images.decode import open_bytes
 from models_py.model import GOOD, Model
 from models_py.options import Options, as_dict, as_json, parse_options
-from models_py.registry import Origin, Version, artifacts_folder, check_name, register
+from models_py.registry import Origin, Version, artifacts_folder, check_name, finite, register
 from models_py.snapshot import Snapshot, freeze
 from models_py.tasks import Job, Metrics, Threshold, find_task, options_of
 from models_py.training import Report, Silent, StoppedError
@@ -187,7 +187,7 @@ class Run:
         now = datetime.now(UTC)
         self._con.executemany(
             "insert into ml.training_metrics values (?, ?, ?, ?, ?)",
-            [[self.run_id, epoch, name, value, now] for name, value in metrics.items()],
+            [[self.run_id, epoch, name, value, now] for name, value in finite(metrics).items()],
         )
         self._report.epoch(epoch, metrics)
 

@@ -97,6 +97,14 @@ def test_an_ultralytics_file_is_imported_with_its_classes(tmp_path):
     assert model.predict([torch.zeros(3, 50, 40, dtype=torch.uint8)])[0].label
 
 
+def test_training_starts_from_an_ultralytics_file_with_the_rows_of_its_classes(tmp_path):
+    file = ultralytics_file(tmp_path / "best.pt")
+    found = fetch(find_architecture("detect", "yolo11n"), str(file))
+    assert found.labels == ("class0", "class1", "class2")
+    network = find_architecture("detect", "yolo11n").build(3)
+    assert load_matching(network, found.tensors, found.labels, found.labels) == len(network.state_dict())
+
+
 @pytest.mark.parametrize(
     "wrap", [lambda trap: trap, lambda trap: {"model": trap}, lambda trap: {"a": torch.zeros(1), "b": trap}]
 )

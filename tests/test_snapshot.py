@@ -37,6 +37,9 @@ def examples(groups, labels=("good", "spot"), split=""):
         ("detect", CLASSES, "must have the columns x1, y1, x2, y2 for detect"),
         ("classify", "select image, label from parts where false", "it has no rows"),
         ("classify", "selekt", "query: Parser Error"),
+        ("classify", "drop table parts", "must be one select, but is DROP. Nothing was run"),
+        ("classify", f"{CLASSES}; delete from parts", "must be one select, but is SELECT and DELETE"),
+        ("classify", "", "must be one select, but is nothing"),
         ("classify", "select null as image, 'a' as label", "row 1 has no image"),
         ("classify", "select image, null as label from parts", r"row 1 \(.*\) has no label"),
         (
@@ -255,3 +258,14 @@ def test_a_sample_is_spread_over_the_classes():
     found = Snapshot("classify", "", items).sample("val", 4)
     assert len(found) == 4
     assert {item.label for item in found} == {"good", "spot"}
+
+
+def test_another_mask_is_another_snapshot_and_a_missing_one_is_named(con, tmp_path):
+    query = "select image, label, mask from parts where label <> 'good'"
+    before = freeze(con, query, "segment")
+    mask = tmp_path / "parts/part001_mask.png"
+    shutil.copy(tmp_path / "parts/part002_mask.png", mask)
+    assert freeze(con, query, "segment").sha256 != before.sha256
+    mask.unlink()
+    with pytest.raises(DuckspectError, match=r"1 of 40 images cannot be used(.|\n)*part001_mask.png: there is no such"):
+        freeze(con, query, "segment")

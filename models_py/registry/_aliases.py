@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_ROLLBACK = "rollback"
+"""How the reason of a rollback begins, so that the history tells it from a promotion of the same version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One period in which an alias named a version."""
@@ -118,24 +122,24 @@ def _pass_gate(con: duckdb.DuckDBPyConnection, version: Version, current: int) -
     return verdict.reason
 
 
-def rollback(con: duckdb.DuckDBPyConnection, name: str, *, alias: str = CHAMPION, reason: str = "rollback") -> Version:
+def rollback(con: duckdb.DuckDBPyConnection, name: str, *, alias: str = CHAMPION, reason: str = "") -> Version:
     """Let an alias name the version it named before; a new row of the history, nothing is taken back."""
     find(con, f"{name}@{alias}")
     current = aliases(con, name)[alias]
     known = {
         version for (version,) in con.execute("select version from ml.model_versions where name = ?", [name]).fetchall()
     }
-    earlier = [change.version for change in history(con, name) if change.alias == alias]
-    before = [version for version in earlier if version in known]
-    # Going back twice goes two versions back: skip over what earlier rollbacks undid.
+    earlier = [change for change in history(con, name) if change.alias == alias]
+    # Going back twice goes two versions back: a rollback takes its version off the trail.
     trail: list[int] = []
-    for version in before:
-        if version in trail:
-            del trail[trail.index(version) + 1 :]
+    for change in earlier:
+        if change.reason.startswith(_ROLLBACK) and len(trail) > 1:
+            trail.pop()
         else:
-            trail.append(version)
+            trail.append(change.version)
+    trail = [version for version in trail if version in known]
     if len(trail) < 2 or trail[-1] != current:
         raise RegistryError(f"{name}: no earlier version was its {alias}, so there is nothing to go back to.")
     with transaction(con):
-        point(con, name, alias, trail[-2], reason)
+        point(con, name, alias, trail[-2], f"{_ROLLBACK}: {reason}" if reason else _ROLLBACK)
     return find(con, f"{name}@{trail[-2]}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
 from models_py.registry._aliases import aliases
-from models_py.registry._versions import Version, artifacts_folder, find, list_versions
+from models_py.registry._versions import INCOMING, Version, artifacts_folder, find, list_versions, registering
 from models_py.warehouse import transaction
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
 
 def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
     """Remove artifact folders without a row, halves of registrations, and checkpoints of runs that are over."""
-    root = artifacts_folder(con)
-    kept = {version.folder for version in list_versions(con)}
-    found = [folder for folder in root.glob("*/*") if folder.is_dir() and folder not in kept]
+    with registering:  # a folder is there a moment before its row
+        found = _without_a_row(con)
     # A run is its plan's id, which names the folder, with nine characters of its own.
     finished = {
         str(plan)
@@ -41,6 +41,7 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
             "select left(run_id, -9) from ml.training_runs group by 1 having arg_max(status, started_at) = 'finished'"
         ).fetchall()
     }
+    root = artifacts_folder(con)
     runs = root.parent / "runs"
     found += [folder for folder in runs.glob("*") if folder.name in finished]
     for folder in found:
@@ -49,3 +50,14 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return found
+
+
+def _without_a_row(con: duckdb.DuckDBPyConnection) -> list[Path]:
+    """Artifact folders that no version names; what this process is just writing is not among them."""
+    root, ours = artifacts_folder(con), f"{INCOMING}{os.getpid()}-"
+    kept = {version.folder for version in list_versions(con)}
+    return [
+        folder
+        for folder in root.glob("*/*")
+        if folder.is_dir() and folder not in kept and not folder.name.startswith(ours)
+    ]

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     import duckdb
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-_registering = threading.Lock()
+INCOMING = ".incoming-"
+_LONGEST_NAME = 100
+registering = threading.Lock()
 """Two threads must not take one version number; two processes cannot, for DuckDB has one writer."""
 
 
@@ -103,7 +105,7 @@ def register(
     """Store a model as the next version and make it the challenger; verified first, whole or not at all."""
     check_name(name)
     root = artifacts_folder(con) / name
-    incoming = root / f".incoming-{os.getpid()}-{threading.get_ident()}"
+    incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
     shutil.rmtree(incoming, ignore_errors=True)
     spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
     model.spec = spec
@@ -111,7 +113,7 @@ def register(
         sha256 = save_artifact(model, incoming, Golden.of(model, golden), origin.snapshot, origin.params)
         described = read_spec(incoming, sha256)
         check_golden(load_artifact(incoming, sha256), read_golden(incoming, described))
-        with _registering:
+        with registering:
             return _commit(con, name, model, incoming, sha256, threshold, origin)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
@@ -174,7 +176,7 @@ def _insert(
         "labels": list(spec.labels),
         "preprocess": json.dumps(spec.preprocess.as_dict()),
         "params": json.dumps(origin.params),
-        "metrics": json.dumps(origin.metrics),
+        "metrics": json.dumps(finite(origin.metrics)),
         "train_query": snapshot.query if snapshot else None,
         "snapshot_sha256": snapshot.sha256 if snapshot else None,
         "parent": origin.parent,
@@ -197,8 +199,15 @@ def who() -> str:
         return "unknown"
 
 
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Metrics with None for what is no number: a division of nothing by nothing is no evidence."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in metrics.items()}
+
+
 def check_name(name: str) -> None:
     """Refuse names that could not be written as name@alias, or that would leave the artifacts folder."""
+    if len(name) > _LONGEST_NAME:
+        raise RegistryError(f"name: must be at most {_LONGEST_NAME} characters, but has {len(name)}.")
     if not name or not all(char.isalnum() or char in "_-." for char in name) or name[0] in ".-":
         raise RegistryError(f"name: must be letters, digits, _, - and ., but is {name!r}.")
 

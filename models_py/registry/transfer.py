@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import zipfile
@@ -30,13 +31,14 @@ from models_py.registry._artifact import (
     read_rows,
     read_spec,
 )
-from models_py.registry._versions import Origin, Version, register
+from models_py.registry._versions import Origin, Version, register, set_operating_point
 from models_py.tasks import Threshold, find_task, options_of
 
 if TYPE_CHECKING:
     import duckdb
 
 _FILES = (SPEC, TENSORS, GOLDEN, ROWS)
+_THRESHOLDS = "thresholds.json"
 _LARGEST = 8 << 30
 
 
@@ -53,7 +55,7 @@ class Described:
 def export(version: Version, model: Model, output: Path) -> str:
     """Write a version as .zip or .onnx; return what was written, in words."""
     if output.suffix == ".zip":
-        return _export_zip(version, output)
+        return _export_zip(version, model, output)
     if output.suffix == ".onnx":
         from models_py.registry.onnx import export_onnx
 
@@ -63,14 +65,19 @@ def export(version: Version, model: Model, output: Path) -> str:
     raise RegistryError(f"output: must end in .zip or .onnx, but is {output}.")
 
 
-def _export_zip(version: Version, output: Path) -> str:
-    read_spec(version.folder, version.artifact_sha256)
+def _export_zip(version: Version, model: Model, output: Path) -> str:
+    """Pack an artifact that is whole, with the thresholds that hold today."""
+    described = read_spec(version.folder, version.artifact_sha256)
+    read_golden(version.folder, described)
+    if ROWS in described["files"]:
+        read_rows(version.folder, described)
     partial = output.with_name(f".{output.name}.partial")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             for name in _FILES:
                 if (version.folder / name).exists():
                     archive.write(version.folder / name, name)
+            archive.writestr(_THRESHOLDS, json.dumps(dict(model.spec.thresholds)))
         partial.replace(output)
     except OSError as error:
         raise RegistryError(f"{output}: cannot be written: {error.strerror}.") from error
@@ -106,16 +113,29 @@ def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Versio
             raise RegistryError(f"{file}: is no whole model: {words}. Export it again.") from error
         check_golden(model, golden, tolerance=1e-2)  # another machine rounds otherwise
         snapshot = read_rows(folder, described) if ROWS in described["files"] else None
-        value = model.spec.thresholds.get("*")
-        threshold = None if value is None else Threshold(value, f"as it was in {file.name}")
+        thresholds = _thresholds(folder, model)
+        reason = f"as it was in {file.name}"
+        threshold = Threshold(thresholds.pop("*"), reason) if "*" in thresholds else None
         origin = Origin(described["params"], described.get("metrics", {}), snapshot, parent=file.name)
-        return register(con, name, model, golden.images, threshold, origin)
+        version = register(con, name, model, golden.images, threshold, origin)
+        for label, value in thresholds.items():
+            set_operating_point(con, version.reference, value, reason, label=label)
+        return version
+
+
+def _thresholds(folder: Path, model: Model) -> dict[str, float]:
+    """The thresholds at the time of the export; those of the registration where an archive has no others."""
+    file = folder / _THRESHOLDS
+    found = json.loads(file.read_text()) if file.exists() else dict(model.spec.thresholds)
+    if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
+        raise RegistryError(f"{_THRESHOLDS}: must map labels to numbers, but is {found!r}. Export the model again.")
+    return {str(label): float(value) for label, value in found.items()}
 
 
 def _unpack(file: Path, folder: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         for item in archive.infolist():
-            if item.filename not in _FILES or item.file_size > _LARGEST:
+            if item.filename not in (*_FILES, _THRESHOLDS) or item.file_size > _LARGEST:
                 raise RegistryError(f"{file}: holds {item.filename!r}, which is no part of a model. Nothing was read.")
             with archive.open(item) as source, (folder / item.filename).open("wb") as target:
                 shutil.copyfileobj(source, target)

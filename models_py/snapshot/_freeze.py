@@ -77,7 +77,8 @@ def freeze(
     """
     images = _gather(_rows(con, query, task), task)
     addresses = _addresses(con, images)
-    hashes = _hashes(list(dict.fromkeys(addresses.values())), progress)
+    masks = [mask for found in images.values() for mask in found.masks]
+    hashes = _hashes(list(dict.fromkeys([*addresses.values(), *masks])), progress)
     groups = _groups(con, {image: hashes[uri] for image, uri in addresses.items()}, images)
     examples: dict[str, Example] = {}
     for image, found in images.items():
@@ -89,9 +90,10 @@ def freeze(
             labels=tuple(found.labels),
             boxes=tuple(found.boxes),
             masks=tuple(found.masks),
+            mask_sha256=tuple(hashes[mask] for mask in found.masks),
         )
         known = examples.setdefault(example.sha256, example)
-        if (known.labels, known.boxes) != (example.labels, example.boxes):
+        if _marks(known) != _marks(example):
             raise DuckspectError(f"{example.image} has the bytes of {known.image}, but other labels. Keep one of them.")
         if known.split and example.split and known.split != example.split:
             raise DuckspectError(f"{example.image} has the bytes of {known.image}, but another split. Choose one.")
@@ -100,10 +102,15 @@ def freeze(
     return Snapshot(task, query, assign(ordered, validation, seed, train_on_good=task == "anomaly"))
 
 
+def _marks(item: Example) -> tuple[Any, ...]:
+    return item.labels, item.boxes, item.mask_sha256
+
+
 def _rows(con: duckdb.DuckDBPyConnection, query: str, task: str) -> list[dict[str, Any]]:
     import duckdb
 
     try:
+        _check_select(con, query)
         table = con.sql(query)
         columns = table.columns if table is not None else []
         missing = [column for column in COLUMNS[task] if column not in columns]
@@ -118,6 +125,16 @@ def _rows(con: duckdb.DuckDBPyConnection, query: str, task: str) -> list[dict[st
     if not rows:
         raise DuckspectError(f"query: it has no rows, so there is nothing to learn from. Check it: {query.strip()}")
     return rows
+
+
+def _check_select(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuse what would change the warehouse: the rows are asked for, nothing else."""
+    import duckdb
+
+    found = [statement.type for statement in con.extract_statements(query)]
+    if found != [duckdb.StatementType.SELECT]:
+        words = " and ".join(str(kind).rpartition(".")[2] for kind in found) or "nothing"
+        raise DuckspectError(f"query: must be one select, but is {words}. Nothing was run.")
 
 
 def _gather(rows: Iterable[dict[str, Any]], task: str) -> dict[str, _Gathered]:
@@ -197,7 +214,9 @@ def _addresses(con: duckdb.DuckDBPyConnection, images: Iterable[str]) -> dict[st
     known: dict[str, str] = {}
     if ids and _has_raw(con):
         known = dict(
-            con.execute("select image_id, uri from raw.images where list_contains(?, image_id)", [ids]).fetchall()
+            con.execute(
+                "select image_id, uri from raw.images where image_id in (select unnest(?::varchar[]))", [ids]
+            ).fetchall()
         )
     return {image: known.get(image, image) for image in images}
 
@@ -249,10 +268,11 @@ def _groups(con: duckdb.DuckDBPyConnection, hashes: dict[str, str], images: dict
     if _has_raw(con):
         ids = list(set(hashes.values()))
         units = con.execute(
-            "select image_id, unit_id from raw.inspections where list_contains(?, image_id)", [ids]
+            "select image_id, unit_id from raw.inspections where image_id in (select unnest(?::varchar[]))", [ids]
         ).fetchall()
         templates = con.execute(
-            "select image_id, template_image_id from raw.templates where list_contains(?, image_id)", [ids]
+            "select image_id, template_image_id from raw.templates where image_id in (select unnest(?::varchar[]))",
+            [ids],
         ).fetchall()
         for image_id, unit in units:
             forest.join(f"image {image_id}", f"unit {unit}")

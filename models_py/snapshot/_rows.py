@@ -32,6 +32,7 @@ class Example:
     labels: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     masks: tuple[str, ...] = ()
+    mask_sha256: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -56,7 +57,7 @@ class Snapshot:
         """Hash of contents, labels and splits; where the files lie does not matter."""
         digest = hashlib.sha256(self.task.encode())
         for item in self.examples:
-            row = dataclasses.asdict(item) | {"image": None, "masks": len(item.masks)}
+            row = dataclasses.asdict(item) | {"image": None, "masks": None}
             digest.update(json.dumps(row, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -89,6 +90,7 @@ _SCHEMA = pa.schema(
         "labels": pa.list_(pa.string()),
         "boxes": pa.list_(pa.list_(pa.float64())),
         "masks": pa.list_(pa.string()),
+        "mask_sha256": pa.list_(pa.string()),
     }
 )
 
@@ -112,6 +114,7 @@ def read_parquet(file: Path) -> Snapshot:
 
 def _examples(rows: Iterable[dict[str, Any]]) -> Iterator[Example]:
     for row in rows:
-        row["labels"], row["masks"] = tuple(row["labels"]), tuple(row["masks"])
+        for column in ("labels", "masks", "mask_sha256"):
+            row[column] = tuple(row[column])
         row["boxes"] = tuple((box[0], box[1], box[2], box[3]) for box in row["boxes"])
         yield Example(**row)

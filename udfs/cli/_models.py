@@ -60,7 +60,7 @@ def promote(
 def rollback(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
     alias: Annotated[str, typer.Option(help="The alias to take back.")] = "champion",
-    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "rollback",
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     warehouse: Warehouse = None,
 ) -> None:
     """Let an alias name the version that it named before.
