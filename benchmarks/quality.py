@@ -56,6 +56,8 @@ class Case:
 
 
 BOX = "label, x1, y1, x2, y2"
+FIRST_NAME = "uri in (select min(uri) from raw.files where role = 'image' group by sha256)"
+"""NEU-DET has a few images twice, with other boxes the second time: the first counts."""
 _FIFTH = "md5_number(templates.template_image_id) % 5"
 TEMPLATES = f"""
 select templates.uri as image, 'good' as label,
@@ -90,7 +92,7 @@ CASES = (
         "neu-det",
         "detect",
         "yolo11n",
-        _rows(BOX, "neu-det", "kind = 'box'"),
+        _rows(BOX, "neu-det", f"kind = 'box' and {FIRST_NAME}"),
         {"map50": 0.75},
         {"epochs": 60, "batch": 16, "image_size": 320, "plain_epochs": 6},
     ),

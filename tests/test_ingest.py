@@ -413,6 +413,16 @@ def count(warehouse, table="images"):
     return int(result.stdout.split()[1]) if result.returncode == 0 else -1
 
 
+def test_a_young_label_file_waits_for_its_image(con, boards):
+    image = boards / "PCBData/group00041/00041/00041000_test.jpg"
+    data = image.read_bytes()
+    image.unlink()
+    assert load(con, boards, patience=60).added.rejected_files == 0
+    assert load(con, boards).added.rejected_files == 1
+    image.write_bytes(data)
+    assert load(con, boards, patience=60).added.annotations == 2
+
+
 def test_watch_loads_what_arrives_and_waits_for_a_file_that_is_still_being_written(boards, warehouse):
     with watching(boards, warehouse) as process:
         try:

@@ -92,7 +92,7 @@ def _read_image(path: str, context: Context, rows: Rows) -> Image | None:
         rows.reject(uri, "the file's name is not valid UTF-8; rename it")
         return None
     except IncompleteImageError as error:
-        if _may_still_grow(stat, context.patience):
+        if may_still_grow(stat, context.patience):
             return None
         reason = str(error)
     except ImageError as error:
@@ -118,7 +118,8 @@ def _open_image(path: str, uri: str, stat: Stat, context: Context, rows: Rows) -
     return Image(uri, image_id, facts)
 
 
-def _may_still_grow(stat: Stat, patience: float) -> bool:
+def may_still_grow(stat: Stat, patience: float) -> bool:
+    """Whether a file, or what belongs to it, may still be on its way into a landing folder."""
     return stat.modified_ns is not None and time.time() - stat.modified_ns / 1e9 < patience
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from models_py.errors import LayoutError
 from models_py.images import Limits
 from models_py.ingest._archive import is_archive, unpacked
-from models_py.ingest._examine import Context, examine
+from models_py.ingest._examine import Context, examine, may_still_grow
 from models_py.ingest._ledger import Entry, remembered
 from models_py.ingest._masks import MaskStore
 from models_py.ingest._rows import Added, Rows
@@ -132,7 +132,7 @@ def ingest(
         added += write(con, rows)
         size += rows.bytes_read
         progress(done, len(todo), size)
-    rest = _left_over(tree, found, known, kind.name)
+    rest = _left_over(tree, found, known, kind.name, options.patience)
     added += write(con, rest)
     others = sum(row[3] == "other" for row in rest.files.values())
     seconds = time.perf_counter() - started
@@ -223,7 +223,9 @@ def _examined(todo: Sequence[Sample], context: Context, options: Options) -> Ite
         yield done + batch.samples, batch
 
 
-def _left_over(tree: Tree, found: Sequence[Sample | Reject], known: dict[str, Entry], layout: str) -> Rows:
+def _left_over(
+    tree: Tree, found: Sequence[Sample | Reject], known: dict[str, Entry], layout: str, patience: float
+) -> Rows:
     """Rows for what is not a sample: label files, rejects of the layout, files that are no part of it.
 
     They are written last: only then is every sample that depends on a label file up to date with it.
@@ -233,6 +235,10 @@ def _left_over(tree: Tree, found: Sequence[Sample | Reject], known: dict[str, En
     sources: set[str] = set()
     for item in found:
         if isinstance(item, Reject):
+            stat = tree.stat(item.path)
+            if stat is not None and may_still_grow(stat, patience):
+                mine.add(item.path)  # what it belongs to may be on its way: neither rejected nor remembered yet
+                continue
             rows.reject(tree.uri(item.path), item.reason)
             sources.add(item.path)
         else:
