@@ -20,7 +20,7 @@ test: .venv/installed ## Set up and run the tests
 lint: .venv/installed ## Check style, types and SQL
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/sqlfluff lint sql dbt_project/models --processes 2
+	@$(BIN)/sqlfluff lint sql dbt_project/models dbt_project/tests --processes 2
 
 bench: .venv/installed ## Run the benchmarks and print their tables
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done

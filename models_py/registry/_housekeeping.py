@@ -25,7 +25,8 @@ def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
             f"{version.reference} is the {' and '.join(names)}, so it was not deleted. Promote another version first."
         )
     with transaction(con):
-        con.execute("delete from ml.model_versions where name = ? and version = ?", [version.name, version.version])
+        for table in ("version_images", "model_versions"):
+            con.execute(f"delete from ml.{table} where name = ? and version = ?", [version.name, version.version])
     shutil.rmtree(version.folder, ignore_errors=True)
     return version
 

@@ -189,6 +189,11 @@ def _insert(
         f"insert into ml.model_versions ({', '.join(values)}, created_at) values ({marks}, now())",
         list(values.values()),
     )
+    if snapshot is not None:
+        con.execute(
+            "insert into ml.version_images select ?, ?, unnest(?::varchar[]), unnest(?::varchar[])",
+            [name, version, [item.sha256 for item in snapshot.examples], [item.split for item in snapshot.examples]],
+        )
 
 
 def who() -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _data, _models, _query, _workshop
+from udfs.cli import _build, _data, _models, _query, _workshop
 
 app = typer.Typer(
     name="duckspect",
@@ -46,6 +46,9 @@ for _command in (
     _workshop.evaluate,
     _workshop.tune,
     _workshop.architectures,
+    _build.build,
+    _build.publish,
+    _build.export_sql,
     _query.sql,
     _query.explain,
     _query.functions,

@@ -32,6 +32,8 @@ _NEXT = """Type next:
   {0} sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
   {0} explain "select detect(uri, 'pcb') from raw.inspections"
   {0} functions
+  {0} sql "select * from kpi_defect_pareto"
+  {0} build
   {0} models list
   {0} ingest YOUR_FOLDER --line YOUR_LINE
   {0} shell"""
@@ -64,9 +66,11 @@ def build_demo(
     emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
     if train:
         from udfs.cli._demo_models import answer, train_models
+        from udfs.cli._reports import run_build
 
         train_models(warehouse)
         answer(warehouse)
+        run_build(warehouse, [], publishing=True)
     emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT.format(_own_name())}")
 
 

@@ -1,0 +1,4 @@
+{# A layer's schema is the name it is given: staging, intermediate, or main for what people read. #}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ custom_schema_name | trim if custom_schema_name else target.schema }}
+{%- endmacro %}

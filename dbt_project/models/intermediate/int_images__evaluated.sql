@@ -1,0 +1,110 @@
+-- What a version may be judged on: never the images that it learned from.
+with
+
+judged as (
+
+    select * from {{ ref('int_predictions__judged') }}
+
+),
+
+truths as (
+
+    select * from {{ ref('int_images__truthed') }}
+
+),
+
+versions as (
+
+    select * from {{ ref('stg_ml__model_versions') }}
+
+),
+
+frozen as (
+
+    select * from {{ ref('stg_ml__version_images') }}
+
+),
+
+challengers as (
+
+    select * from {{ ref('dim_model_versions') }}
+    where is_challenger
+
+),
+
+known as (
+
+    select distinct
+        model_name,
+        model_version
+    from frozen
+
+),
+
+subsets as (
+
+    select
+        judged.prediction_id,
+        'validation' as subset
+    from judged
+    inner join frozen
+        on
+            judged.model_name = frozen.model_name
+            and judged.model_version = frozen.model_version
+            and judged.image_id = frozen.image_id
+    where frozen.split = 'val'
+    union all
+    select
+        judged.prediction_id,
+        'unseen' as subset
+    from judged
+    inner join versions
+        on judged.model_name = versions.model_name and judged.model_version = versions.model_version
+    left join known
+        on judged.model_name = known.model_name and judged.model_version = known.model_version
+    anti join frozen
+        on
+            judged.model_name = frozen.model_name
+            and judged.model_version = frozen.model_version
+            and judged.image_id = frozen.image_id
+            and frozen.split in ('train', 'val')
+    where known.model_name is not null or not versions.has_frozen_rows
+    union all
+    select
+        judged.prediction_id,
+        'gate' as subset
+    from judged
+    inner join challengers on judged.model_name = challengers.model_name
+    inner join frozen
+        on
+            challengers.model_name = frozen.model_name
+            and challengers.model_version = frozen.model_version
+            and judged.image_id = frozen.image_id
+    where frozen.split = 'val' and (judged.is_champion or judged.is_challenger)
+
+),
+
+final as (
+
+    select
+        judged.prediction_id,
+        subsets.subset,
+        judged.image_id,
+        judged.model_name,
+        judged.model_version,
+        judged.task,
+        judged.predicted_label,
+        judged.likeliest_label,
+        truths.gold_label,
+        judged.score,
+        judged.threshold,
+        judged.is_flagged,
+        truths.is_defective,
+        truths.has_boxes
+    from subsets
+    inner join judged on subsets.prediction_id = judged.prediction_id
+    inner join truths on judged.image_id = truths.image_id
+
+)
+
+select * from final

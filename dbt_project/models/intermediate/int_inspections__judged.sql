@@ -1,0 +1,118 @@
+-- What the champions assigned to a product say of each inspection of it; nothing where no model is assigned.
+with
+
+inspections as (
+
+    select * from {{ ref('inspection_metadata') }}
+
+),
+
+assignments as (
+
+    select * from {{ ref('scoring_assignments') }}
+
+),
+
+champions as (
+
+    select * from {{ ref('dim_model_versions') }}
+    where is_champion
+
+),
+
+predictions as (
+
+    select * from {{ ref('predictions') }}
+
+),
+
+judged as (
+
+    select * from {{ ref('int_predictions__judged') }}
+    where is_champion
+
+),
+
+truths as (
+
+    select * from {{ ref('int_images__truthed') }}
+
+),
+
+reviews as (
+
+    select
+        inspection_id,
+        max(reviewed_at) as reviewed_at
+    from {{ ref('int_reviews__latest') }}
+    group by inspection_id
+
+),
+
+asked as (
+
+    select
+        inspections.inspection_id,
+        count(*) as model_count,
+        any_value(champions.model_name order by champions.model_name) as model_name,
+        any_value(champions.model_version order by champions.model_name) as model_version,
+        count(*) filter (where predictions.error is not null) as error_count,
+        any_value(predictions.error order by champions.model_name) as error,
+        count(judged.prediction_id) as answer_count,
+        bool_or(judged.is_flagged) as is_flagged,
+        bool_or(judged.is_borderline) as is_borderline,
+        any_value(judged.predicted_label order by judged.is_flagged desc, champions.model_name asc) as predicted_label,
+        any_value(judged.score order by judged.is_flagged desc, champions.model_name asc) as score,
+        any_value(judged.threshold order by judged.is_flagged desc, champions.model_name asc) as threshold,
+        any_value(judged.confidence order by judged.is_flagged desc, champions.model_name asc) as confidence
+    from inspections
+    inner join assignments on inspections.product_type like assignments.product_pattern
+    inner join champions on assignments.model_name = champions.model_name
+    left join predictions
+        on
+            inspections.image_id = predictions.image_id
+            and champions.model_name = predictions.model_name
+            and champions.model_version = predictions.model_version
+    left join judged on predictions.prediction_id = judged.prediction_id
+    group by inspections.inspection_id
+
+),
+
+final as (
+
+    select
+        inspections.inspection_id,
+        inspections.unit_id,
+        inspections.image_id,
+        inspections.line_id,
+        inspections.station_id,
+        inspections.product_type,
+        inspections.shift_name,
+        inspections.camera_id,
+        inspections.uri,
+        asked.model_name,
+        asked.model_version,
+        asked.predicted_label,
+        truths.gold_label,
+        asked.error,
+        asked.score,
+        asked.threshold,
+        asked.confidence,
+        inspections.width_px * inspections.height_px as image_px,
+        coalesce(asked.error_count, 0) as error_count,
+        coalesce(asked.answer_count, 0) as answer_count,
+        asked.is_flagged,
+        coalesce(asked.is_borderline, false) as is_borderline,
+        truths.is_defective,
+        reviews.inspection_id is not null as is_reviewed,
+        inspections.production_date,
+        inspections.captured_at,
+        reviews.reviewed_at
+    from inspections
+    left join asked on inspections.inspection_id = asked.inspection_id
+    left join truths on inspections.image_id = truths.image_id
+    left join reviews on inspections.inspection_id = reviews.inspection_id
+
+)
+
+select * from final

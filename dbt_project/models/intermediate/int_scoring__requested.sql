@@ -1,0 +1,111 @@
+-- Every inspected image by the champion of its product; and by champion and challenger, the rows that both are compared on.
+with
+
+aliases as (
+
+    select *
+    from {{ ref('stg_ml__alias_history') }}
+    where is_current and alias in ('champion', 'challenger')
+
+),
+
+versions as (
+
+    select * from {{ ref('stg_ml__model_versions') }}
+
+),
+
+assignments as (
+
+    select * from {{ ref('scoring_assignments') }}
+
+),
+
+inspections as (
+
+    select * from {{ ref('stg_raw__inspections') }}
+
+),
+
+images as (
+
+    select * from {{ ref('stg_raw__images') }}
+
+),
+
+version_images as (
+
+    select *
+    from {{ ref('stg_ml__version_images') }}
+    where split = 'val'
+
+),
+
+inspected as (
+
+    select
+        inspections.image_id,
+        aliases.model_name,
+        aliases.model_version
+    from inspections
+    inner join assignments on inspections.product_type like assignments.product_pattern
+    inner join aliases on assignments.model_name = aliases.model_name
+    where aliases.alias = 'champion'
+
+),
+
+compared as (
+
+    select
+        version_images.image_id,
+        judged.model_name,
+        judged.model_version
+    from aliases as candidates
+    inner join version_images
+        on
+            candidates.model_name = version_images.model_name
+            and candidates.model_version = version_images.model_version
+    inner join aliases as judged on candidates.model_name = judged.model_name
+
+),
+
+requested as (
+
+    select * from inspected
+    union
+    select * from compared
+
+),
+
+latest_uris as (
+
+    select
+        image_id,
+        arg_max(uri, (ingested_at, uri)) as uri
+    from inspections
+    group by image_id
+
+),
+
+final as (
+
+    select
+        md5(concat_ws('|', requested.image_id, versions.version_id)) as prediction_id,
+        requested.image_id,
+        requested.model_name,
+        requested.model_version,
+        versions.version_id,
+        versions.task,
+        versions.artifact_sha256,
+        coalesce(latest_uris.uri, images.uri) as uri
+    from requested
+    inner join images on requested.image_id = images.image_id
+    inner join versions
+        on
+            requested.model_name = versions.model_name
+            and requested.model_version = versions.model_version
+    left join latest_uris on requested.image_id = latest_uris.image_id
+
+)
+
+select * from final

@@ -1,0 +1,27 @@
+-- Where the labels and reviews that hold say that there is a defect.
+with
+
+labels as (
+
+    select * from {{ ref('int_labels__merged') }}
+
+),
+
+final as (
+
+    select
+        label_id as truth_id,
+        image_id,
+        label_source,
+        label,
+        annotator,
+        x1,
+        y1,
+        x2,
+        y2
+    from labels
+    where is_gold and kind = 'box' and label <> 'good'
+
+)
+
+select * from final

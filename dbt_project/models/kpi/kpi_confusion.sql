@@ -1,0 +1,23 @@
+with
+
+cells as (
+
+    select * from {{ ref('eval_confusion') }}
+
+),
+
+final as (
+
+    select
+        confusion_id,
+        model_name,
+        model_version,
+        subset,
+        gold_label,
+        predicted_label,
+        image_count
+    from cells
+
+)
+
+select * from final

@@ -1,0 +1,40 @@
+with
+
+defects as (
+
+    select * from {{ ref('defect_log') }}
+
+),
+
+final as (
+
+    select
+        md5(concat_ws(
+            '|', production_date, line_id, shift_name, product_type, model_name, model_version, label,
+            least(cast(floor(confidence * 20) as integer), 19)
+        )) as defect_day_id,
+        line_id,
+        coalesce(shift_name, 'unknown') as shift_name,
+        product_type,
+        model_name,
+        model_version,
+        label,
+        least(cast(floor(confidence * 20) as integer), 19) as confidence_bin,
+        count(*) as defect_count,
+        count(is_false_positive) as checked_count,
+        count(*) filter (where is_false_positive) as false_positive_count,
+        production_date
+    from defects
+    group by
+        production_date,
+        line_id,
+        shift_name,
+        product_type,
+        model_name,
+        model_version,
+        label,
+        least(cast(floor(confidence * 20) as integer), 19)
+
+)
+
+select * from final

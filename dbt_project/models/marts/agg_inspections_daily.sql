@@ -1,0 +1,44 @@
+with
+
+inspections as (
+
+    select * from {{ ref('fct_inspections') }}
+
+),
+
+final as (
+
+    select
+        md5(concat_ws('|', production_date, line_id, shift_name, product_type)) as day_id,
+        line_id,
+        coalesce(shift_name, 'unknown') as shift_name,
+        product_type,
+        count(*) filter (where is_last_pass) as unit_count,
+        count(*) filter (where is_last_pass and verdict in ('pass', 'second', 'fail')) as judged_count,
+        count(*) filter (where is_last_pass and verdict = 'pass') as pass_count,
+        count(*) filter (where is_last_pass and verdict = 'second') as second_count,
+        count(*) filter (where is_last_pass and verdict = 'fail') as fail_count,
+        count(*) filter (where is_last_pass and verdict = 'review') as review_count,
+        count(*) filter (where is_first_pass and verdict in ('pass', 'second', 'fail')) as first_judged_count,
+        count(*) filter (where is_first_pass and verdict = 'pass') as first_pass_count,
+        count(*) filter (where is_last_pass and is_flagged is not null) as scored_count,
+        count(*) filter (where is_last_pass and is_flagged) as flagged_count,
+        -- What is known from labels and reviews of what the model judged.
+        count(*) filter (where is_last_pass and is_flagged is not null and not is_truly_defective) as good_count,
+        count(*) filter (where is_last_pass and is_flagged and not is_truly_defective) as false_alarm_count,
+        count(*) filter (where is_last_pass and is_flagged is not null and is_truly_defective) as defective_count,
+        count(*) filter (where is_last_pass and not is_flagged and is_truly_defective) as escape_count,
+        cast(sum(image_count) as bigint) as image_count,
+        cast(sum(unreadable_count) as bigint) as unreadable_count,
+        cast(sum(defect_count) as bigint) as defect_count,
+        production_date
+    from inspections
+    group by
+        production_date,
+        line_id,
+        shift_name,
+        product_type
+
+)
+
+select * from final

@@ -1,0 +1,72 @@
+with
+
+versions as (
+
+    select * from {{ ref('stg_ml__model_versions') }}
+
+),
+
+aliases as (
+
+    select
+        model_name,
+        model_version,
+        string_agg(alias, ', ' order by alias) filter (where is_current) as current_aliases,
+        bool_or(is_current and alias = 'champion') as is_champion,
+        bool_or(is_current and alias = 'challenger') as is_challenger,
+        min(valid_from) filter (where alias = 'champion') as first_champion_at
+    from {{ ref('stg_ml__alias_history') }}
+    group by all
+
+),
+
+thresholds as (
+
+    select * from {{ ref('int_thresholds__current') }}
+    where label = '*'
+
+),
+
+images as (
+
+    select
+        model_name,
+        model_version,
+        count(*) filter (where split = 'train') as train_image_count,
+        count(*) filter (where split = 'val') as validation_image_count
+    from {{ ref('stg_ml__version_images') }}
+    group by all
+
+),
+
+final as (
+
+    select
+        versions.version_id,
+        versions.model_name,
+        versions.model_version,
+        versions.task,
+        versions.architecture,
+        versions.artifact_sha256,
+        versions.parent,
+        versions.created_by,
+        aliases.current_aliases,
+        thresholds.chosen_by as threshold_chosen_by,
+        thresholds.threshold,
+        images.train_image_count,
+        images.validation_image_count,
+        coalesce(aliases.is_champion, false) as is_champion,
+        coalesce(aliases.is_challenger, false) as is_challenger,
+        aliases.first_champion_at,
+        versions.created_at
+    from versions
+    left join aliases
+        on versions.model_name = aliases.model_name and versions.model_version = aliases.model_version
+    left join thresholds
+        on versions.model_name = thresholds.model_name and versions.model_version = thresholds.model_version
+    left join images
+        on versions.model_name = images.model_name and versions.model_version = images.model_version
+
+)
+
+select * from final

@@ -1,0 +1,275 @@
+-- Names and definitions are those of `duckspect evaluate`; metrics of pixels are not here, for they need the images.
+with
+
+images as (
+
+    select * from {{ ref('int_images__evaluated') }}
+
+),
+
+detection as (
+
+    select * from {{ ref('eval_detection') }}
+
+),
+
+what_if as (
+
+    select * from {{ ref('eval_what_if') }}
+
+),
+
+counts as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        any_value(task) as task,
+        count(*) as image_count,
+        count(*) filter (where is_defective) as defective_count
+    from images
+    group by all
+
+),
+
+average_precisions as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        unnest([ -- noqa: AL03
+            struct_pack(metric := 'map33', value := avg(average_precision) filter (where iou_threshold = 0.33)),
+            struct_pack(metric := 'map50', value := avg(average_precision) filter (where iou_threshold = 0.5)),
+            struct_pack(
+                metric := 'map50_95',
+                value := avg(average_precision) filter (
+                    where iou_threshold in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+                )
+            )
+        ], recursive := true)
+    from detection
+    group by
+        model_name,
+        model_version,
+        subset
+
+),
+
+pooled as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        cast(round(iou_threshold * 100) as integer) as percent,
+        sum(hit_count) as hit_count,
+        sum(predicted_count) as predicted_count,
+        sum(truth_count) as truth_count
+    from detection
+    where iou_threshold in (0.33, 0.5)
+    group by all
+
+),
+
+operated as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        unnest([
+            struct_pack(
+                metric := 'precision' || percent,
+                value := {{ share('hit_count', 'predicted_count') }}
+            ),
+            struct_pack(
+                metric := 'recall' || percent,
+                value := {{ share('hit_count', 'truth_count') }}
+            ),
+            struct_pack(
+                metric := 'f1_' || percent,
+                value := {{ share('2 * hit_count', '(predicted_count + truth_count)') }}
+            )
+        ], recursive := true)
+    from pooled
+
+),
+
+-- The chance that a defective image scores above a good one, ties counting half: by the sum of ranks.
+ranked as (
+
+    select
+        *,
+        rank() over (
+            partition by model_name, model_version, subset
+            order by score
+        ) + (count(*) over (partition by model_name, model_version, subset, score) - 1) / 2 as middle_rank
+    from images
+
+),
+
+ranking as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        'image_auroc' as metric,
+        (
+            sum(middle_rank) filter (where is_defective)
+            - count(*) filter (where is_defective) * (count(*) filter (where is_defective) + 1) / 2
+        ) / nullif(
+            cast(count(*) filter (where is_defective) as double) * count(*) filter (where not is_defective), 0
+        ) as value
+    from ranked
+    group by all
+
+),
+
+rates as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        unnest([
+            struct_pack(
+                metric := 'escape_rate',
+                value := {{ share(
+                    'count(*) filter (where is_defective and not is_flagged)', 'count(*) filter (where is_defective)'
+                ) }}
+            ),
+            struct_pack(
+                metric := 'overkill_rate',
+                value := {{ share(
+                    'count(*) filter (where not is_defective and is_flagged)',
+                    'count(*) filter (where not is_defective)'
+                ) }}
+            )
+        ], recursive := true)
+    from images
+    group by
+        model_name,
+        model_version,
+        subset
+
+),
+
+best_f1 as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        'f1_max' as metric,
+        max({{ share(
+            '2 * (defective_count - escape_count)', '(2 * defective_count - escape_count + overkill_count)'
+        ) }}) as value
+    from what_if
+    where defective_count > 0
+    group by all
+
+),
+
+-- The likeliest class, whatever the threshold.
+classes as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        gold_label as label,
+        1 as image_count,
+        0 as said_count,
+        if(gold_label = likeliest_label, 1, 0) as hit_count
+    from images
+    where task = 'classify'
+    union all
+    select
+        model_name,
+        model_version,
+        subset,
+        likeliest_label as label,
+        0 as image_count,
+        1 as said_count,
+        0 as hit_count
+    from images
+    where task = 'classify'
+
+),
+
+class_scores as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        label,
+        sum(image_count) as image_count,
+        sum(hit_count) as hit_count,
+        {{ share('2 * sum(hit_count)', '(sum(image_count) + sum(said_count))') }} as f1
+    from classes
+    group by all
+
+),
+
+classification as (
+
+    select
+        model_name,
+        model_version,
+        subset,
+        unnest([
+            struct_pack(
+                metric := 'accuracy',
+                value := {{ share('sum(hit_count)', 'sum(image_count)') }}
+            ),
+            struct_pack(metric := 'macro_f1', value := avg(f1))
+        ], recursive := true)
+    from class_scores
+    group by
+        model_name,
+        model_version,
+        subset
+
+),
+
+metrics as (
+
+    select * from average_precisions
+    union all
+    select * from operated
+    union all
+    select * from ranking
+    union all
+    select * from rates
+    union all
+    select * from best_f1
+    union all
+    select * from classification
+
+),
+
+final as (
+
+    select
+        md5(concat_ws('|', metrics.model_name, metrics.model_version, metrics.subset, metrics.metric)) as metric_id,
+        metrics.model_name,
+        metrics.model_version,
+        counts.task,
+        metrics.subset,
+        metrics.metric,
+        counts.image_count,
+        counts.defective_count,
+        metrics.value,
+        metrics.metric
+        = case counts.task when 'detect' then 'map50' when 'classify' then 'accuracy' else 'image_auroc' end
+            as is_primary
+    from metrics
+    inner join counts using (model_name, model_version, subset) -- noqa: ST07
+
+)
+
+select * from final

@@ -1,0 +1,48 @@
+with
+
+champions as (
+
+    select * from {{ ref('int_predictions__judged') }}
+    where is_champion
+
+),
+
+challengers as (
+
+    select * from {{ ref('int_predictions__judged') }}
+    where is_challenger and not is_champion
+
+),
+
+truths as (
+
+    select * from {{ ref('int_images__truthed') }}
+
+),
+
+final as (
+
+    select
+        md5(concat_ws(
+            '|', champions.model_name, champions.model_version, challengers.model_version,
+            champions.predicted_label, challengers.predicted_label
+        )) as disagreement_id,
+        champions.model_name,
+        champions.model_version as champion_version,
+        challengers.model_version as challenger_version,
+        champions.predicted_label as champion_label,
+        challengers.predicted_label as challenger_label,
+        count(*) as image_count,
+        count(truths.image_id) as truth_count,
+        count(*) filter (where truths.gold_label = champions.predicted_label) as champion_right_count,
+        count(*) filter (where truths.gold_label = challengers.predicted_label) as challenger_right_count,
+        champions.predicted_label = challengers.predicted_label as is_agreed
+    from champions
+    inner join challengers
+        on champions.model_name = challengers.model_name and champions.image_id = challengers.image_id
+    left join truths on champions.image_id = truths.image_id
+    group by all
+
+)
+
+select * from final

@@ -1,0 +1,32 @@
+with
+
+inference_log as (
+
+    select * from {{ ref('stg_ml__inference_log') }}
+
+),
+
+final as (
+
+    select
+        md5(concat_ws('|', cast(logged_at as date), model_name, model_version, device)) as scoring_day_id,
+        model_name,
+        model_version,
+        device,
+        cast(sum(image_count) as bigint) as image_count,
+        cast(sum(cached_count) as bigint) as cached_count,
+        cast(sum(error_count) as bigint) as error_count,
+        count(*) as query_count,
+        sum(seconds) as seconds,
+        sum(seconds) / 3600 * {{ var('scoring_cost_per_hour') }} as cost,
+        cast(logged_at as date) as scoring_date
+    from inference_log
+    group by
+        cast(logged_at as date),
+        model_name,
+        model_version,
+        device
+
+)
+
+select * from final

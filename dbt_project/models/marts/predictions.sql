@@ -1,0 +1,73 @@
+{# What was scored stays scored, whatever else is rebuilt: only `--vars '{rescore: true}'` asks the models again. #}
+{{
+    config(
+        materialized='incremental',
+        unique_key='prediction_id',
+        incremental_strategy='delete+insert',
+        on_schema_change='fail',
+        full_refresh=var('rescore'),
+    )
+}}
+
+with
+
+requested as (
+
+    select * from {{ ref('int_scoring__requested') }}
+
+),
+
+{% if is_incremental() %}
+    done as (
+
+        select prediction_id from {{ this }}
+        where error is null
+
+    ),
+{% endif %}
+
+-- Materialised, so that the models see full batches, one version after the other.
+pending as materialized (
+
+    select requested.*
+    from requested
+    {% if is_incremental() %}
+        anti join done on requested.prediction_id = done.prediction_id
+    {% endif %}
+    order by requested.version_id, requested.uri
+
+),
+
+scored as (
+
+    select
+        *,
+        predict(uri, version_id) as prediction,
+        image_info(uri) as facts,
+        image_error(uri) as image_error
+    from pending
+
+),
+
+final as (
+
+    select
+        prediction_id,
+        image_id,
+        model_name,
+        model_version,
+        artifact_sha256,
+        task,
+        prediction.label,
+        coalesce(prediction.error, image_error) as error,
+        prediction.confidence,
+        prediction.score,
+        facts.brightness,
+        facts.sharpness,
+        prediction.regions,
+        now() as scored_at
+    from scored
+
+)
+
+select * from final

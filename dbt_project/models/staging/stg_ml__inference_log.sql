@@ -1,0 +1,24 @@
+with
+
+inference_log as (
+
+    select * from {{ source('ml', 'inference_log') }}
+
+),
+
+final as (
+
+    select
+        model as model_name,
+        version as model_version,
+        device,
+        images as image_count,
+        cache_hits as cached_count,
+        errors as error_count,
+        seconds,
+        logged_at
+    from inference_log
+
+)
+
+select * from final

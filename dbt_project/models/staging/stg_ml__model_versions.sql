@@ -1,0 +1,28 @@
+with
+
+model_versions as (
+
+    select * from {{ source('ml', 'model_versions') }}
+
+),
+
+final as (
+
+    select
+        name || '@' || version as version_id,
+        name as model_name,
+        version as model_version,
+        task,
+        architecture,
+        artifact_sha256,
+        parent,
+        created_by,
+        labels,
+        metrics,
+        snapshot_sha256 is not null as has_frozen_rows,
+        created_at
+    from model_versions
+
+)
+
+select * from final

@@ -1,0 +1,22 @@
+-- The promotion gate, from stored predictions: both versions on the frozen validation rows of the challenger.
+with
+
+gate as (
+
+    select
+        metrics.model_name,
+        metrics.metric,
+        max(metrics.value) filter (where versions.is_challenger) as challenger_value,
+        max(metrics.value) filter (where versions.is_champion) as champion_value
+    from {{ ref('eval_metrics') }} as metrics
+    inner join {{ ref('dim_model_versions') }} as versions
+        on metrics.model_name = versions.model_name and metrics.model_version = versions.model_version
+    where metrics.subset = 'gate' and metrics.is_primary
+    group by
+        metrics.model_name,
+        metrics.metric
+
+)
+
+select * from gate
+where challenger_value < champion_value

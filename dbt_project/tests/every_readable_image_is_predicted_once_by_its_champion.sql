@@ -1,0 +1,32 @@
+-- An image is unreadable when its prediction says so; no image may be without one, or have two.
+with
+
+requested as (
+
+    select
+        metadata.image_id,
+        champions.model_name,
+        champions.model_version
+    from {{ ref('inspection_metadata') }} as metadata
+    inner join {{ ref('scoring_assignments') }} as assignments
+        on metadata.product_type like assignments.product_pattern
+    inner join {{ ref('dim_model_versions') }} as champions
+        on assignments.model_name = champions.model_name and champions.is_champion
+    group by all
+
+)
+
+select
+    requested.image_id,
+    requested.model_name,
+    count(predictions.prediction_id) as prediction_count
+from requested
+left join {{ ref('predictions') }} as predictions
+    on
+        requested.image_id = predictions.image_id
+        and requested.model_name = predictions.model_name
+        and requested.model_version = predictions.model_version
+group by
+    requested.image_id,
+    requested.model_name
+having count(predictions.prediction_id) <> 1

@@ -1,0 +1,116 @@
+"""Run the dbt project against a warehouse, and publish the result to readers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models_py.errors import WarehouseError
+from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, sql_folder, warehouse_path
+
+_COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
+_QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a build did: nodes by kind, and the sentence of each that went wrong."""
+
+    succeeded: dict[str, int]
+    failures: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        return not self.failures
+
+
+def project_folder() -> Path:
+    """The dbt project: `dbt_project` here, with what its user changed in it, else the one that came along."""
+    own = Path.cwd() / "dbt_project"
+    return own if (own / "dbt_project.yml").exists() else sql_folder().parent / "dbt_project"
+
+
+def _profiles_folder(project: Path) -> Path:
+    beside = project.parent
+    return beside if (beside / "profiles.yml").exists() else sql_folder().parent
+
+
+def published_path(path: str | Path | None = None) -> Path:
+    """The copy for readers beside `warehouse.duckdb`: `warehouse.published.duckdb`."""
+    warehouse = warehouse_path(path)
+    return warehouse.with_name(f"{warehouse.stem}.published.duckdb")
+
+
+def build(path: str | Path | None, arguments: Sequence[str]) -> Outcome:
+    """Run `dbt build` in a process of its own, which holds the warehouse's lock no longer than it must."""
+    warehouse = warehouse_path(path)
+    if not warehouse.exists():
+        raise WarehouseError(
+            f"There is no warehouse at {warehouse}. Make one with `duckspect init` or `duckspect demo`."
+        )
+    project, place = project_folder(), files_folder(warehouse) / "dbt"
+    results = place / "target" / "run_results.json"
+    results.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--project-dir", str(project)]
+    command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(place / "target")]
+    command += ["--log-path", str(place / "logs"), *arguments]
+    environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if not results.exists():
+        raise WarehouseError(_why(finished.stdout + finished.stderr, warehouse))
+    return _outcome(json.loads(results.read_text()))
+
+
+def _why(output: str, warehouse: Path) -> str:
+    if "Could not set lock" in output or "Conflicting lock" in output:
+        return f"{warehouse} is in use by another process, and DuckDB allows one writer at a time. Wait for it."
+    words = " ".join(line.strip() for line in output.splitlines() if line.strip())
+    return f"dbt could not begin: {words or 'it said nothing'}"
+
+
+def _outcome(results: dict[str, object]) -> Outcome:
+    rows = results["results"]
+    seconds = results["elapsed_time"]
+    assert isinstance(rows, list)  # noqa: S101 - the shape of dbt's own file
+    assert isinstance(seconds, float)  # noqa: S101
+    done: Counter[str] = Counter()
+    failures, warnings = [], []
+    for row in rows:
+        kind, name = str(row["unique_id"]).split(".")[0], str(row["unique_id"]).split(".")[2]
+        if row["status"] in ("success", "pass", "no-op"):
+            done[kind] += 1
+        elif row["status"] in ("error", "fail", "runtime error"):
+            failures.append(f"{kind} {name}: {' '.join(str(row['message']).split())}")
+        elif row["status"] == "warn":
+            warnings.append(f"{kind} {name}: {' '.join(str(row['message']).split())}")
+    return Outcome(dict(done), tuple(failures), tuple(warnings), seconds)
+
+
+def publish(path: str | Path | None = None) -> Path:
+    """Copy the warehouse for readers, and put the copy in place of the last one at once.
+
+    Who has the last copy open keeps reading it; who opens next sees this one. Nobody ever waits for the writer.
+    """
+    from models_py.warehouse import open_warehouse
+
+    warehouse, target = warehouse_path(path), published_path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with open_warehouse(warehouse) as con:  # the lock is ours while the file is copied
+            con.execute("checkpoint")
+            # Another process copies: to close a file in this one would let go of DuckDB's lock on it.
+            subprocess.run([sys.executable, "-c", _COPY, str(warehouse), str(partial)], check=True)  # noqa: S603
+        partial.replace(target)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise WarehouseError(f"{target}: cannot be written, so readers keep the last one: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,67 @@
+"""What dbt needs of duckspect: the SQL functions on its connection, and retraining for `models/ml`.
+
+Named in `profiles.yml`; the dbt project reaches Python through this module alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Plugin(BasePlugin):
+    """Brings the warehouse's schema up to date and registers the functions, once per connection."""
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Prepare the connection that all of dbt's threads take their cursors from."""
+        from models_py.warehouse import migrate
+        from udfs.session import equip
+
+        migrate(conn)
+        equip(conn)
+
+
+def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:
+    """Train each named model again if the rows of its query changed; an Arrow table says what was done.
+
+    The newest version that was trained here says how: its task, architecture, query and options. The result is a
+    challenger.
+    """
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {"model_name": pa.string(), "model_version": pa.int32(), "outcome": pa.string(), "rows_sha256": pa.string()}
+    )
+    return pa.Table.from_pylist([_retrain(con, name) for name in names], schema)
+
+
+def _retrain(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+    from models_py.registry import list_versions
+    from models_py.training import Silent
+    from models_py.workshop import carry_out, plan
+
+    version = next((item for item in list_versions(con, name) if item.train_query), None)
+    if version is None:
+        return {"model_name": name, "outcome": "never trained here"}
+    planned = plan(
+        con,
+        name=name,
+        task=version.task,
+        query=str(version.train_query),
+        architecture=version.architecture,
+        options=version.params,
+    )
+    outcome = "rows unchanged"
+    if planned.snapshot.sha256 != version.snapshot_sha256:
+        version, outcome = carry_out(con, planned, Silent()), "trained"
+    return {
+        "model_name": name,
+        "model_version": version.version,
+        "outcome": outcome,
+        "rows_sha256": planned.snapshot.sha256,
+    }
