@@ -86,3 +86,22 @@ def served(built, tmp_path):
         (shutil.copytree if (built.parent / name).is_dir() else shutil.copy)(built.parent / name, tmp_path / name)
     with connect(tmp_path / "w.duckdb") as con:
         yield con
+
+
+@pytest.fixture(scope="session")
+def built_plant(tmp_path_factory):
+    """The warehouse of a small plant with models, built by dbt once; take `plant_copy` to change it."""
+    from trained import train_plant
+
+    warehouse = train_plant(tmp_path_factory.mktemp("plant"))
+    result = duckspect("build", "-w", str(warehouse))
+    assert result.returncode == 0, result.stderr
+    return warehouse
+
+
+@pytest.fixture
+def plant_copy(built_plant, tmp_path):
+    """A copy of the built plant."""
+    from trained import copy_warehouse
+
+    return copy_warehouse(built_plant, tmp_path)

@@ -5,37 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from models_py.ingest import Options, ingest, open_tree
-from models_py.plant import build
-from models_py.registry import promote, set_operating_point
 from models_py.warehouse import sql_folder
-from models_py.workshop import train
 from udfs import connect
 from udfs.guard import hints
 
 QUERIES = sorted((sql_folder() / "queries").glob("*.sql"))
-BOARDS = """
-select uri as image, label, x1, y1, x2, y2 from raw.current_annotations join raw.inspections using (uri)
-where product_type like 'PCB-%' and kind in ('box', 'class')
-"""
-TILES = """
-select uri as image, label from raw.current_annotations join raw.inspections using (uri)
-where product_type like 'TILE-%' and kind = 'class'
-"""
 EMPTY = {"folder_nobody_ingested", "same_picture_twice", "unreadable_images"}
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plant")
-    build(folder / "plant", units=120, seed=7, workers=2)
-    with connect(folder / "w.duckdb") as con:
-        ingest(con, open_tree(str(folder / "plant"), folder), folder, Options(source="demo"))
-        for epochs in (1, 2):
-            options = {"epochs": epochs, "batch": 8, "image_size": 160, "mosaic": 0.0}
-            promote(con, train(con, name="pcb", task="detect", query=BOARDS, options=options).reference, force="test")
-        set_operating_point(con, "pcb", 0.05, "a small model is not sure of anything")
-        promote(con, train(con, name="tile", task="anomaly", query=TILES, options={"image_size": 96}).reference)
+def plant(built_plant):
+    with connect(built_plant) as con:
         yield con
 
 

@@ -61,7 +61,7 @@ def build(path: str | Path | None, arguments: Sequence[str]) -> Outcome:
     results.unlink(missing_ok=True)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--project-dir", str(project)]
     command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(place / "target")]
-    command += ["--log-path", str(place / "logs"), *arguments]
+    command += ["--log-path", str(place / "logs"), "--log-level-file", "info", *arguments]
     environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if not results.exists():

@@ -1,3 +1,4 @@
+{{ config(severity=var('gate_severity')) }}
 -- The promotion gate, from stored predictions: both versions on the frozen validation rows of the challenger.
 with
 

@@ -95,7 +95,7 @@ final as (
         if(len(defects) > 0, list_reverse_sort(list_transform(
             defects, lambda defect: struct_pack(confidence := defect.confidence, label := defect.label)
         ))[1].label, 'good') as predicted_label,
-        if(task = 'classify', label, null) as likeliest_label,
+        if(task = 'classify', regions[1].label, null) as likeliest_label,
         threshold is not null
         and abs(score - threshold) <= {{ var('review_margin') }} * abs(threshold) as is_borderline
     from decided

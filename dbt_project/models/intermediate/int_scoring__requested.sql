@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 -- Every inspected image by the champion of its product; and by champion and challenger, the rows that both are compared on.
 with
 

@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('predictions') }}: what this build scored is counted too.
 with
 
 inference_log as (

@@ -1,0 +1,305 @@
+"""dbt builds the tables: only what is new is scored, nothing is lost, readers are never in the way."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import duckspect
+from trained import BOARDS, QUICK, copy_warehouse
+
+from models_py.ingest import Options, ingest, open_tree
+from models_py.plant import build
+from models_py.registry import promote, rollback
+from models_py.workshop import train
+from udfs import connect
+from udfs.build import published_path
+from udfs.dbt_plugin import retrain
+
+ROOT = Path(__file__).parents[1]
+TABLES = """
+select schema_name || '.' || table_name from duckdb_tables()
+where database_name = current_database() and schema_name in ('main', 'intermediate')
+and table_name <> 'schema_migrations'
+"""
+KPIS = "select view_name from duckdb_views() where schema_name = 'main' and view_name like 'kpi_%' order by 1"
+
+
+def run_build(warehouse, *arguments, works=True):
+    result = duckspect("build", "-w", str(warehouse), *arguments)
+    assert (result.returncode == 0) == works, result.stdout + result.stderr
+    return result
+
+
+def ask(warehouse, query):
+    with duckdb.connect(warehouse, read_only=True) as con:
+        con.execute("set TimeZone = 'UTC'")
+        return con.execute(query).fetchall()
+
+
+def scored(warehouse):
+    """Images that models were asked for so far."""
+    return ask(warehouse, "select coalesce(sum(images), 0) from ml.inference_log")[0][0]
+
+
+def contents(warehouse):
+    """A hash of each table, whatever the order of its rows."""
+    names = [name for (name,) in ask(warehouse, TABLES)]
+    return {name: ask(warehouse, f"select count(*), sum(hash(t)) from {name} as t") for name in names}
+
+
+def test_a_build_again_scores_nothing_and_a_full_refresh_makes_the_same_tables(plant_copy):
+    before, asked = contents(plant_copy), scored(plant_copy)
+    assert len(before) > 30
+    result = run_build(plant_copy, "--full-refresh")
+    assert "none failed" in result.stdout
+    assert "AUSTIN_L1" in result.stdout
+    assert scored(plant_copy) == asked
+    assert contents(plant_copy) == before
+
+
+def test_only_new_images_are_scored_and_a_promotion_asks_for_exactly_its_own(plant_copy, tmp_path):
+    asked = scored(plant_copy)
+    build(tmp_path / "later", units=50, seed=99)
+    new = tmp_path / "new"
+    new.mkdir()
+    for board in sorted((tmp_path / "later/boards").rglob("*_test.jpg"))[:10]:
+        shutil.copy(board, new)
+    with connect(plant_copy) as con:
+        ingest(con, open_tree(str(new), new), new, Options(product_type="PCB-A1", line_id="NEW_LINE"))
+    only = ("--no-publish", "-s", "predictions")
+    run_build(plant_copy, *only)
+    assert scored(plant_copy) - asked == 10
+
+    boards = "select count(distinct image_id) from raw.inspections where product_type like 'PCB-%'"
+    [(in_all,)] = ask(plant_copy, boards)
+    with connect(plant_copy) as con:
+        rollback(con, "pcb")
+    asked = scored(plant_copy)
+    run_build(plant_copy, *only)
+    versions = "select model_version, count(*) from predictions where model_name = 'pcb' group by 1 order by 1"
+    assert scored(plant_copy) - asked == in_all
+    assert ask(plant_copy, versions) == [(1, in_all), (2, in_all)]
+    with connect(plant_copy) as con:
+        promote(con, "pcb@2", force="back again")
+    asked = scored(plant_copy)
+    run_build(plant_copy, *only)
+    assert scored(plant_copy) == asked
+
+
+READER = """
+import sys, time, duckdb
+reads, seen = 0, set()
+while len(seen) < 2 and time.time() < float(sys.argv[2]):
+    with duckdb.connect(sys.argv[1], read_only=True) as con:
+        seen.add(con.execute("select count(*), sum(image_count) from kpi_daily_quality").fetchall()[0])
+        con.execute("select count(*) from defect_log").fetchall()
+        reads += 1
+    time.sleep(0.05)
+print(reads, len(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def day(built_plant, tmp_path_factory):
+    """A day at the plant, then one build, while a reader in another process keeps asking the published copy.
+
+    There are reviews of a region and of an image, a tile that cannot be read, a challenger, and fewer training rows.
+    """
+    folder = tmp_path_factory.mktemp("day")
+    warehouse = copy_warehouse(built_plant, folder)
+    facts = {"warehouse": warehouse}
+    query = (
+        "select defect_id, inspection_id, label, x1, y1, x2, y2 from defect_log "
+        "where model_name = 'pcb' and is_false_positive is null order by confidence desc limit 2"
+    )
+    (rejected, confirmed) = ask(warehouse, query)
+    tile = ask(warehouse, "select uri from inspection_metadata where product_type like 'TILE-%' limit 1")[0][0]
+    facts |= {"rejected": rejected, "confirmed": confirmed, "tile": folder / "landing/tile.jpg"}
+    facts["tile"].parent.mkdir()
+    facts["tile"].write_bytes(Path(tile).read_bytes() + b"other")
+    landing = facts["tile"].parent
+    with connect(warehouse) as con:
+        ingest(con, open_tree(str(landing), landing), landing, Options(product_type="TILE-S", line_id="NEW_LINE"))
+        facts["tile"].rename(folder / "away.jpg")
+        con.execute(
+            "insert into raw.reviews by name select ? as inspection_id, 'rejected' as verdict, 'kim' as reviewer, "
+            "now() as reviewed_at, ? as x1, ? as y1, ? as x2, ? as y2",
+            [rejected[1], *rejected[3:]],
+        )
+        con.execute(
+            "insert into raw.reviews by name select ? as inspection_id, 'confirmed' as verdict, ? as label, "
+            "'kim' as reviewer, now() as reviewed_at",
+            [confirmed[1], confirmed[2]],
+        )
+        facts["challenger"] = train(con, name="pcb", task="detect", query=BOARDS, options=QUICK)
+        con.execute("delete from raw.inspections where line_id = 'GARY_L1'")
+        con.execute(
+            "delete from raw.inspections where inspection_id = (select min(inspection_id) from raw.inspections "
+            "join raw.current_annotations using (uri) where product_type like 'TILE-%' and label = 'good')"
+        )
+    run_publish = duckspect("publish", "-w", str(warehouse))
+    assert run_publish.returncode == 0, run_publish.stderr
+    published = published_path(warehouse)
+    with subprocess.Popen(
+        [sys.executable, "-c", READER, str(published), str(time.time() + 120)], stdout=subprocess.PIPE, text=True
+    ) as reader:
+        variables = "{max_error_rate: 0.5, gate_severity: warn, retrain: [tile, never]}"
+        facts["build"] = run_build(warehouse, "--vars", variables)
+        facts["reads"], facts["states"] = map(int, reader.communicate(timeout=130)[0].split())
+    assert reader.returncode == 0
+    return facts
+
+
+def test_readers_of_the_published_copy_never_wait_and_never_fail_while_a_build_runs(day):
+    assert day["reads"] > 20
+    assert day["states"] == 2, "it saw the old state and the new one, and nothing between"
+
+
+def test_reviews_change_labels_false_positives_and_the_queue(day):
+    known = dict(ask(day["warehouse"], "select defect_id, is_false_positive from defect_log"))
+    assert known[day["rejected"][0]] is True
+    assert known[day["confirmed"][0]] is False
+    assert ask(day["warehouse"], "select count(*) from labels where label_source = 'review'") == [(2,)]
+    asked_for = f"select count(*) from kpi_review_queue where inspection_id = '{day['rejected'][1]}'"
+    assert ask(day["warehouse"], asked_for) == [(0,)]
+
+
+def test_a_line_nobody_described_has_the_default_time_zone(day):
+    assert ask(day["warehouse"], "select time_zone from dim_lines where line_id = 'NEW_LINE'") == [("UTC",)]
+
+
+def test_an_unreadable_image_is_a_row_and_is_tried_again(day, tmp_path):
+    query = "select error, score is null from predictions where error is not null"
+    [(error, is_null)] = ask(day["warehouse"], query)
+    assert "there is no such file" in error
+    assert is_null
+    assert ask(day["warehouse"], "select count(*) from kpi_unreadable_images where found_by = 'scoring'") == [(1,)]
+    assert ask(day["warehouse"], "select verdict from fct_inspections where unreadable_count > 0") == [("review",)]
+    warehouse = copy_warehouse(day["warehouse"], tmp_path)
+    failed = run_build(
+        warehouse, "--no-publish", "-s", "few_images_are_unreadable", "--vars", "{max_error_rate: 0}", works=False
+    )
+    assert "few_images_are_unreadable" in failed.stderr
+    shutil.copy(day["tile"].parent.parent / "away.jpg", day["tile"])
+    run_build(warehouse, "--no-publish", "-s", "predictions")
+    assert ask(warehouse, query) == []
+
+
+def test_a_worse_challenger_fails_the_gate(day):
+    gate = "a_challenger_is_not_worse_than_its_champion"
+    sql = next((day["warehouse"].parent / "w_files/dbt/target/compiled").rglob(f"{gate}.sql")).read_text()
+    primary = "from eval_metrics where subset = 'gate' and is_primary and model_name = 'pcb'"
+    versions = ask(day["warehouse"], f"select model_version {primary} order by 1")
+    assert versions == [(2,), (day["challenger"].version,)]
+    with duckdb.connect(day["warehouse"]) as con:
+        con.execute("begin")
+        for challenger, champion, failures in ((0.1, 0.2, 1), (0.2, 0.2, 0), (0.3, 0.2, 0)):
+            con.execute(
+                "update eval_metrics set value = if(model_version = 2, ?, ?) where model_name = 'pcb'",
+                [champion, challenger],
+            )
+            assert len(con.execute(f"select * from ({sql}) where model_name = 'pcb'").fetchall()) == failures
+        con.execute("rollback")
+
+
+def test_a_model_is_retrained_when_its_rows_changed_and_else_left_alone(day):
+    rows = "select model_name, model_version, outcome from ml_builds.retrained_models order by 1"
+    assert ask(day["warehouse"], rows) == [("never", None, "never trained here"), ("tile", 2, "trained")]
+    aliases = "select alias, version from ml.model_aliases where name = 'tile' order by 1"
+    assert ask(day["warehouse"], aliases) == [("challenger", 2), ("champion", 1)]
+    with connect(day["warehouse"]) as con:
+        assert retrain(con, ["tile"])["outcome"].to_pylist() == ["rows unchanged"]
+
+
+def test_a_failed_build_leaves_the_published_copy_and_names_the_step(plant_copy):
+    assert "w.published.duckdb" in duckspect("publish", "-w", str(plant_copy)).stdout
+    before = published_path(plant_copy).stat().st_mtime_ns
+    with connect(plant_copy) as con:
+        con.execute(
+            "insert into raw.reviews by name select inspection_id, 'shrug' as verdict, 'kim' as reviewer, "
+            "now() as reviewed_at from raw.inspections limit 1"
+        )
+    failed = run_build(plant_copy, "-s", "stg_raw__reviews", works=False)
+    assert "accepted_values_stg_raw__reviews_verdict" in failed.stderr
+    assert "Readers keep the copy they have" in failed.stderr
+    assert published_path(plant_copy).stat().st_mtime_ns == before
+
+
+def test_an_empty_warehouse_builds(tmp_path):
+    warehouse = tmp_path / "w.duckdb"
+    connect(warehouse).close()
+    run_build(warehouse)
+    assert ask(warehouse, "select unit_count, yield_share from kpi_summary") == [(0, None)]
+    for (view,) in ask(warehouse, KPIS):
+        ask(warehouse, f"select * from {view}")
+
+
+def test_the_project_is_described_to_the_last_column(built_plant):
+    manifest = json.loads((built_plant.parent / "w_files/dbt/target/manifest.json").read_text())
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    assert all(node["description"].startswith("One row") for node in models)
+    described = {(node["schema"], node["name"]): set(node["columns"]) for node in models}
+    actual = ask(
+        built_plant,
+        "select schema_name, table_name, list(column_name) from duckdb_columns() "
+        "where database_name = current_database() and schema_name in ('main', 'intermediate', 'staging') group by all",
+    )
+    for schema, table, columns in actual:
+        if (schema, table) in described:
+            assert described[schema, table] == set(columns), table
+    comments = ask(
+        built_plant,
+        "select view_name from duckdb_views() where schema_name = 'main' and not internal and comment is null",
+    )
+    assert comments == []
+    views = {name for schema, name in described if name.startswith("kpi_")}
+    for exposure in manifest["exposures"].values():
+        assert {unique.split(".")[-1] for unique in exposure["depends_on"]["nodes"]} == views
+    callers = [node["name"] for node in models if "predict(" in node["raw_code"] or "image_info(" in node["raw_code"]]
+    assert callers == ["predictions"]
+
+
+def test_dbt_writes_its_documents(plant_copy):
+    command = [
+        str(Path(sys.executable).with_name("dbt")),
+        "docs",
+        "generate",
+        "--project-dir",
+        "dbt_project",
+        "--profiles-dir",
+        ".",
+    ]
+    place = plant_copy.parent / "w_files/dbt"
+    result = subprocess.run(
+        [*command, "--target-path", str(place / "target"), "--log-path", str(place / "logs")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env={"DUCKSPECT_WAREHOUSE": str(plant_copy), "HOME": str(plant_copy.parent), "PATH": "/usr/bin:/bin"},
+    )
+    assert result.returncode == 0, result.stdout
+    assert "predictions" in (place / "target/catalog.json").read_text()
+
+
+def test_mistakes_are_said_in_a_sentence(tmp_path, plant_copy):
+    missing = duckspect("build", "-w", str(tmp_path / "none.duckdb"))
+    assert "There is no warehouse at" in missing.stderr
+    program = (
+        f"import duckdb, time; con = duckdb.connect({str(plant_copy)!r}); print('open', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "open\n"
+        for command in ("build", "publish"):
+            result = duckspect(command, "-w", str(plant_copy))
+            assert result.returncode == 1
+            assert "is in use by another process" in result.stderr
+        holder.kill()
+    wrong = run_build(plant_copy, "--vars", "{", works=False)
+    assert "dbt could not begin" in wrong.stderr

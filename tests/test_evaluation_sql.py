@@ -1,0 +1,179 @@
+"""The evaluation that dbt does in SQL, over stored predictions, against pycocotools, scikit-learn and our metrics."""
+
+import duckdb
+import numpy as np
+import pytest
+from conftest import duckspect
+from random_boxes import LABELS, by_pycocotools, random_boxes
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from models_py.metrics import detection_report
+from udfs import connect
+from udfs.types import REGION
+
+IMAGES, THRESHOLD = 40, 0.4
+OVERLAPS = np.array([0.33, *np.linspace(0.5, 0.95, 10)])
+CLASSES = ("good", "hole", "scratch")
+PREDICTIONS = f"""
+create table main.predictions (
+    prediction_id varchar, image_id varchar, model_name varchar, model_version integer, artifact_sha256 varchar,
+    task varchar, label varchar, error varchar, confidence double, score double, brightness double, sharpness double,
+    regions {REGION}[], scored_at timestamptz
+)
+"""
+
+
+def image_id(kind, number):
+    return f"{kind}-{number:05d}"
+
+
+def register(con, name, task, labels):
+    con.execute(
+        "insert into ml.model_versions values (?, 1, ?, 'drawn', 'nowhere', 'abc', ?, '{}', '{}', '{}', null, null, "
+        "null, now(), 'test', '1', '{}')",
+        [name, task, labels],
+    )
+    con.execute("insert into ml.thresholds values (?, 1, '*', ?, now(), 'test')", [name, THRESHOLD])
+
+
+def add_image(con, image, labels, boxes=()):
+    con.execute("insert into raw.images values (?, ?, 'drawn', 'png', 100, 100, 3, 1, now())", [image, f"/{image}.png"])
+    con.execute(
+        "insert into raw.files values (?, 1, '1', 'image', ?, 'drawn', ?, now())",
+        [f"/{image}.png", image, f"set {image}"],
+    )
+    for number, label in enumerate(labels):
+        box = list(boxes[number]) if len(boxes) else [None] * 4
+        kind = "box" if len(boxes) else "class"
+        con.execute(
+            "insert into raw.annotations by name select ? as annotation_id, ? as image_id, ? as uri, ? as kind, "
+            "? as label, ? as x1, ? as y1, ? as x2, ? as y2, now() as annotated_at, ? as label_set_id",
+            [f"{image} {number:04d}", image, f"/{image}.png", kind, label, *box, f"set {image}"],
+        )
+
+
+def add_prediction(con, name, task, image, score, regions):
+    con.execute(
+        "insert into main.predictions values (?, ?, ?, 1, 'abc', ?, 'unused', null, ?, ?, null, null, "
+        f"?::{REGION}[], now())",
+        [f"{name} {image}", image, name, task, score, score, regions],
+    )
+
+
+def region(label, confidence, box=(None,) * 4):
+    corners = (None if side is None else float(side) for side in box)
+    sides = dict(zip(("x1", "y1", "x2", "y2"), corners, strict=True))
+    return {"label": label, "confidence": float(confidence), **sides, "area": None, "mask": None}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A warehouse whose predictions were never made by a model, built by dbt; and the truth about them."""
+    warehouse = tmp_path_factory.mktemp("judged") / "w.duckdb"
+    draw = np.random.default_rng(3)
+    truths, predictions = random_boxes(5, IMAGES, 14, 12)
+    scores = np.round(draw.random(IMAGES), 1)
+    is_defective = draw.random(IMAGES) < 0.5
+    true = draw.integers(0, 3, IMAGES)
+    chances = draw.dirichlet([1.0, 1.0, 1.0], IMAGES)
+    with connect(warehouse) as con:
+        con.execute(PREDICTIONS)
+        for name, task, labels in (
+            ("boxes", "detect", LABELS),
+            ("odd", "anomaly", []),
+            ("kind", "classify", list(CLASSES)),
+        ):
+            register(con, name, task, labels)
+        for number, (truth, said) in enumerate(zip(truths, predictions, strict=True)):
+            image = image_id("boxes", number)
+            add_image(con, image, truth.labels.tolist() or ["good"], truth.xyxy)
+            found = [region(*row) for row in zip(said.labels, said.scores, said.xyxy.tolist(), strict=True)]
+            add_prediction(con, "boxes", "detect", image, float(max(said.scores, default=0.0)), found)
+            image = image_id("odd", number)
+            add_image(con, image, ["hole" if is_defective[number] else "good"])
+            add_prediction(con, "odd", "anomaly", image, float(scores[number]), [])
+            image = image_id("kind", number)
+            add_image(con, image, [CLASSES[true[number]]])
+            order = np.argsort(-chances[number])
+            ranked = [region(CLASSES[place], chances[number][place]) for place in order]
+            add_prediction(con, "kind", "classify", image, float(1 - chances[number][0]), ranked)
+    result = duckspect("build", "-w", str(warehouse), "--no-publish")
+    assert result.returncode == 0, result.stderr
+    with duckdb.connect(warehouse, read_only=True) as con:
+        yield (
+            con,
+            {
+                "truths": truths,
+                "predictions": predictions,
+                "scores": scores,
+                "is_defective": is_defective,
+                "true": true,
+                "chances": chances,
+            },
+        )
+
+
+def metrics(con, name):
+    rows = con.execute("select metric, value from eval_metrics where model_name = ? and subset = 'unseen'", [name])
+    return dict(rows.fetchall())
+
+
+def test_average_precision_of_every_class_and_overlap_is_that_of_pycocotools(judged):
+    con, truth = judged
+    expected = by_pycocotools(truth["truths"], truth["predictions"], OVERLAPS)
+    rows = con.execute(
+        "select iou_threshold, label, average_precision from eval_detection where model_name = 'boxes'"
+    ).fetchall()
+    assert len(rows) == len(OVERLAPS) * len(LABELS)
+    for iou, label, value in rows:
+        row = int(np.argmin(np.abs(OVERLAPS - iou)))
+        known = expected[row][LABELS.index(label)]
+        assert (-1 if value is None else value) == pytest.approx(known, abs=1e-9), (iou, label)
+
+
+def test_mean_precision_and_the_operating_point_are_those_of_evaluate(judged):
+    con, truth = judged
+    found = metrics(con, "boxes")
+    report = detection_report(truth["truths"], truth["predictions"], LABELS, THRESHOLD)
+    names = ("map33", "map50", "map50_95", "precision50", "recall50", "f1_50", "precision33", "recall33", "f1_33")
+    assert {name: found[name] for name in names} == pytest.approx({name: report[name] for name in names}, abs=1e-9)
+
+
+def test_auroc_with_ties_is_that_of_scikit_learn(judged):
+    con, truth = judged
+    expected = roc_auc_score(truth["is_defective"], truth["scores"])
+    assert metrics(con, "odd")["image_auroc"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_accuracy_and_f1_are_those_of_scikit_learn(judged):
+    con, truth = judged
+    said = truth["chances"].argmax(1)
+    found = metrics(con, "kind")
+    assert found["accuracy"] == pytest.approx(accuracy_score(truth["true"], said), abs=1e-9)
+    assert found["macro_f1"] == pytest.approx(f1_score(truth["true"], said, average="macro"), abs=1e-9)
+
+
+def test_escape_and_overkill_are_counted_at_every_threshold(judged):
+    con, truth = judged
+    rows = con.execute(
+        "select threshold, escape_count, overkill_count, cost from kpi_what_if where model_name = 'odd' order by 1"
+    ).fetchall()
+    assert [row[0] for row in rows] == sorted(set(truth["scores"].tolist()))
+    for threshold, escapes, overkills, cost in rows:
+        rejected = truth["scores"] >= threshold
+        assert escapes == (truth["is_defective"] & ~rejected).sum()
+        assert overkills == (~truth["is_defective"] & rejected).sum()
+        assert cost == 10 * escapes + overkills
+    rates = metrics(con, "odd")
+    passed = truth["scores"] < THRESHOLD
+    defective = truth["is_defective"]
+    assert rates["escape_rate"] == pytest.approx((defective & passed).sum() / defective.sum())
+    assert rates["overkill_rate"] == pytest.approx((~defective & ~passed).sum() / (~defective).sum())
+
+
+def test_the_confusion_counts_every_image_once(judged):
+    con, _ = judged
+    counts = con.execute(
+        "select model_name, sum(image_count) from kpi_confusion where subset = 'unseen' group by 1 order by 1"
+    )
+    assert counts.fetchall() == [("boxes", IMAGES), ("kind", IMAGES), ("odd", IMAGES)]
