@@ -1,5 +1,6 @@
 """The SQL functions: one list, and what each gives for good, missing and bad images."""
 
+import gc
 import hashlib
 import io
 import os
@@ -501,3 +502,12 @@ def test_the_command_line_lists_explains_and_refuses(built):
     answered = duckspect("sql", "select detect(image, 'nope') from parts", "-w", str(built))
     assert "there is no 'nope'" in answered.stderr
     assert "Traceback" not in answered.stderr
+
+
+def test_the_functions_outlive_the_connection_that_brought_them(tmp_path):
+    other = duckdb.connect(tmp_path / "w.duckdb")
+    for _ in range(2):
+        connect(tmp_path / "w.duckdb").close()
+        gc.collect()
+        assert "outside the folders" in other.execute("select image_error('/nowhere.png')").fetchone()[0]
+    other.close()

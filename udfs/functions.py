@@ -45,12 +45,15 @@ class Raw:
     call: Callable[..., pa.Array]
 
 
-def register(con: duckdb.DuckDBPyConnection, session: Session) -> None:
-    """Make the functions known to the whole database that `con` is connected to."""
+def register(con: duckdb.DuckDBPyConnection, session: Session) -> tuple[Raw, ...]:
+    """Make the functions known to the whole database that `con` is connected to; the caller must keep what is returned.
+
+    DuckDB keeps them alive only until `con` is closed, but goes on calling them for the database's other connections.
+    """
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
-    functions = _Functions(session)
-    for raw in functions.all():
+    functions = _Functions(session).all()
+    for raw in functions:
         con.create_function(
             raw.name,
             raw.call,
@@ -59,6 +62,7 @@ def register(con: duckdb.DuckDBPyConnection, session: Session) -> None:
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
         )
+    return functions
 
 
 class _Functions:

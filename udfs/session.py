@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +45,8 @@ def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> Session
     if session is None:
         session = Session(con, read_only=read_only)
         _share_cores(con)
-        register(con, session)
-        _sessions[session.database] = session
+        session.keep(register(con, session))
+        weakref.finalize(con, session.rest)
     watch(con, session.stop)
     install(con, read_only=read_only)
     return session
@@ -58,8 +58,10 @@ def _share_cores(con: duckdb.DuckDBPyConnection) -> None:
         con.execute("set threads = 1")
 
 
-_sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
-"""By database file, for as long as DuckDB has it open and with it the functions that hold the session."""
+_sessions: dict[str, Session] = {}
+"""By database. A file that is opened anew has lost its functions, and gets a new session in place of the old one."""
+_in_memory: list[Session] = []
+"""Two databases in memory may have one name, so their functions are kept for good; they are small without models."""
 
 
 class Session:
@@ -86,6 +88,7 @@ class Session:
         self._con = weakref.ref(con)
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
+        self._functions: Sequence[object] = ()
 
     def runtime(self) -> Runtime:
         """Made at the first call, for it loads torch."""
@@ -95,6 +98,18 @@ class Session:
 
                 self._runtime = Runtime(self.cursor, self._folders, is_writable=not self._read_only)
             return self._runtime
+
+    def keep(self, functions: Sequence[object]) -> None:
+        """Keep the functions alive for as long as DuckDB may call them."""
+        self._functions = functions
+        _sessions[self.database] = self
+        if self._path is None:
+            _in_memory.append(self)
+
+    def rest(self) -> None:
+        """Let go of models and threads; another connection to the database that goes on makes them again."""
+        with self._lock:
+            self._runtime = None
 
     def stop(self, connection: int) -> None:
         """Stop what a connection has the functions do."""

@@ -10,8 +10,7 @@ final as (
 
     select
         md5(concat_ws(
-            '|', production_date, line_id, shift_name, product_type, model_name, model_version, label,
-            least(cast(floor(confidence * 20) as integer), 19)
+            '|', production_date, line_id, shift_name, product_type, model_name, model_version, label
         )) as defect_day_id,
         line_id,
         coalesce(shift_name, 'unknown') as shift_name,
@@ -19,7 +18,6 @@ final as (
         model_name,
         model_version,
         label,
-        least(cast(floor(confidence * 20) as integer), 19) as confidence_bin,
         count(*) as defect_count,
         count(is_false_positive) as checked_count,
         count(*) filter (where is_false_positive) as false_positive_count,
@@ -32,8 +30,7 @@ final as (
         product_type,
         model_name,
         model_version,
-        label,
-        least(cast(floor(confidence * 20) as integer), 19)
+        label
 
 )
 
