@@ -52,7 +52,7 @@ from range(?::bigint) as numbers (n)
 _JUDGED = """
 insert into intermediate.int_inspections__judged by name
 select
-    drawn.* exclude (n, truth), 'pcb' as model_name, 1 as model_version,
+    drawn.* exclude (n, truth), 'pcb' as model, 1 as version,
     if(score >= 0.7, 'short', 'good') as predicted_label,
     case truth when 0 then 'short' when 1 then 'good' end as gold_label,
     0.7 as threshold, score as confidence, 409600 as image_px, 0 as error_count, 1 as answer_count,
@@ -68,8 +68,8 @@ from drawn
 _UNITS = """
 insert into fct_inspections by name
 select
-    unit_id || ' 1' as unit_pass_id, unit_id, line_id, station_id, product_type, shift_name, 'pcb' as model_name,
-    1 as model_version, if(score >= 0.7, 'fail', 'pass') as verdict, 1 as pass_number, 1 as image_count,
+    unit_id || ' 1' as unit_pass_id, unit_id, line_id, station_id, product_type, shift_name, 'pcb' as model,
+    1 as version, if(score >= 0.7, 'fail', 'pass') as verdict, 1 as pass_number, 1 as image_count,
     0 as unreadable_count, if(score >= 0.7, 8, 0) as defect_count, 0.01 as defect_area_share, score,
     true as is_first_pass, true as is_last_pass, score >= 0.7 as is_flagged, false as is_reviewed,
     case truth when 0 then true when 1 then false end as is_truly_defective, production_date,
@@ -80,7 +80,7 @@ _DEFECTS = """
 insert into defect_log by name
 select
     'defect ' || n || ' ' || place as defect_id, 'prediction ' || n as prediction_id,
-    drawn.* exclude (n, truth, score), 'pcb' as model_name, 1 as model_version,
+    drawn.* exclude (n, truth, score), 'pcb' as model, 1 as version,
     ['open', 'short', 'mousebite', 'spur', 'copper', 'pin-hole'][(hash(n, place) % 6 + 1)::integer] as label,
     (hash(n, place, 'sure') % 1000) / 1000 as confidence, 0.7 as threshold, 1.0 as x1, 1.0 as y1, 9.0 as x2, 9.0 as y2,
     64.0 as area_px, 0.0001 as area_share, false as is_rejected,

@@ -16,7 +16,7 @@ OVERLAPS = np.array([0.33, *np.linspace(0.5, 0.95, 10)])
 CLASSES = ("good", "hole", "scratch")
 PREDICTIONS = f"""
 create table main.predictions (
-    prediction_id varchar, image_id varchar, model_name varchar, model_version integer, artifact_sha256 varchar,
+    prediction_id varchar, image_id varchar, model varchar, version integer, artifact_sha256 varchar,
     task varchar, label varchar, error varchar, confidence double, score double, brightness double, sharpness double,
     regions {REGION}[], scored_at timestamptz
 )
@@ -114,7 +114,7 @@ def judged(tmp_path_factory):
 
 
 def metrics(con, name):
-    rows = con.execute("select metric, value from eval_metrics where model_name = ? and subset = 'unseen'", [name])
+    rows = con.execute("select metric, value from eval_metrics where model = ? and subset = 'unseen'", [name])
     return dict(rows.fetchall())
 
 
@@ -122,7 +122,7 @@ def test_average_precision_of_every_class_and_overlap_is_that_of_pycocotools(jud
     con, truth = judged
     expected = by_pycocotools(truth["truths"], truth["predictions"], OVERLAPS)
     rows = con.execute(
-        "select iou_threshold, label, average_precision from eval_detection where model_name = 'boxes'"
+        "select iou_threshold, label, average_precision from eval_detection where model = 'boxes'"
     ).fetchall()
     assert len(rows) == len(OVERLAPS) * len(LABELS)
     for iou, label, value in rows:
@@ -156,7 +156,7 @@ def test_accuracy_and_f1_are_those_of_scikit_learn(judged):
 def test_escape_and_overkill_are_counted_at_every_threshold(judged):
     con, truth = judged
     rows = con.execute(
-        "select threshold, escape_count, overkill_count, cost from kpi_what_if where model_name = 'odd' order by 1"
+        "select threshold, escape_count, overkill_count, cost from kpi_what_if where model = 'odd' order by 1"
     ).fetchall()
     assert [row[0] for row in rows] == sorted(set(truth["scores"].tolist()))
     for threshold, escapes, overkills, cost in rows:
@@ -174,6 +174,6 @@ def test_escape_and_overkill_are_counted_at_every_threshold(judged):
 def test_the_confusion_counts_every_image_once(judged):
     con, _ = judged
     counts = con.execute(
-        "select model_name, sum(image_count) from kpi_confusion where subset = 'unseen' group by 1 order by 1"
+        "select model, sum(image_count) from kpi_confusion where subset = 'unseen' group by 1 order by 1"
     )
     assert counts.fetchall() == [("boxes", IMAGES), ("kind", IMAGES), ("odd", IMAGES)]

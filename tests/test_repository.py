@@ -123,29 +123,3 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path):
     printed = [line.rstrip() for line in result.stdout.replace(f"{tmp_path}/", "").splitlines() if line.strip()]
     assert len(shown.splitlines()) > 10
     assert shown in "\n".join(printed)
-
-
-def test_dbt_builds_the_staging_layer_on_the_demo_plant(tmp_path):
-    from conftest import duckspect
-
-    warehouse = tmp_path / "w.duckdb"
-    assert duckspect("demo", "--units", "60", "--no-train", "-w", str(warehouse)).returncode == 0
-    command = [
-        str(Path(sys.executable).with_name("dbt")),
-        "build",
-        "--project-dir",
-        "dbt_project",
-        "--profiles-dir",
-        ".",
-    ]
-    paths = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
-    result = subprocess.run(
-        [*command, *paths],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"DUCKSPECT_WAREHOUSE": str(warehouse), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-    )
-    assert result.returncode == 0, result.stdout
-    assert "ERROR=0" in result.stdout

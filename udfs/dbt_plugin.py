@@ -35,7 +35,7 @@ def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:
     import pyarrow as pa
 
     schema = pa.schema(
-        {"model_name": pa.string(), "model_version": pa.int32(), "outcome": pa.string(), "rows_sha256": pa.string()}
+        {"model": pa.string(), "version": pa.int32(), "outcome": pa.string(), "rows_sha256": pa.string()}
     )
     return pa.Table.from_pylist([_retrain(con, name) for name in names], schema)
 
@@ -47,7 +47,7 @@ def _retrain(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
 
     version = next((item for item in list_versions(con, name) if item.train_query), None)
     if version is None:
-        return {"model_name": name, "outcome": "never trained here"}
+        return {"model": name, "outcome": "never trained here"}
     planned = plan(
         con,
         name=name,
@@ -60,8 +60,8 @@ def _retrain(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     if planned.snapshot.sha256 != version.snapshot_sha256:
         version, outcome = carry_out(con, planned, Silent()), "trained"
     return {
-        "model_name": name,
-        "model_version": version.version,
+        "model": name,
+        "version": version.version,
         "outcome": outcome,
         "rows_sha256": planned.snapshot.sha256,
     }

@@ -5,16 +5,16 @@ with
 gate as (
 
     select
-        metrics.model_name,
+        metrics.model,
         metrics.metric,
         max(metrics.value) filter (where versions.is_challenger) as challenger_value,
         max(metrics.value) filter (where versions.is_champion) as champion_value
     from {{ ref('eval_metrics') }} as metrics
     inner join {{ ref('dim_model_versions') }} as versions
-        on metrics.model_name = versions.model_name and metrics.model_version = versions.model_version
+        on metrics.model = versions.model and metrics.version = versions.version
     where metrics.subset = 'gate' and metrics.is_primary
     group by
-        metrics.model_name,
+        metrics.model,
         metrics.metric
 
 )

@@ -1,7 +1,7 @@
 select
-    model_name,
+    model,
     count(*) as champion_count
 from {{ ref('dim_model_versions') }}
 where is_champion
-group by model_name
+group by model
 having count(*) > 1

@@ -5,28 +5,28 @@ requested as (
 
     select
         metadata.image_id,
-        champions.model_name,
-        champions.model_version
+        champions.model,
+        champions.version
     from {{ ref('inspection_metadata') }} as metadata
     inner join {{ ref('scoring_assignments') }} as assignments
         on metadata.product_type like assignments.product_pattern
     inner join {{ ref('dim_model_versions') }} as champions
-        on assignments.model_name = champions.model_name and champions.is_champion
+        on assignments.model = champions.model and champions.is_champion
     group by all
 
 )
 
 select
     requested.image_id,
-    requested.model_name,
+    requested.model,
     count(predictions.prediction_id) as prediction_count
 from requested
 left join {{ ref('predictions') }} as predictions
     on
         requested.image_id = predictions.image_id
-        and requested.model_name = predictions.model_name
-        and requested.model_version = predictions.model_version
+        and requested.model = predictions.model
+        and requested.version = predictions.version
 group by
     requested.image_id,
-    requested.model_name
+    requested.model
 having count(predictions.prediction_id) <> 1

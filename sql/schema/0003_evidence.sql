@@ -6,7 +6,8 @@ create table ml.version_images (
     split varchar not null check (split in ('train', 'val', 'test')),
     primary key (name, version, image_id)
 );
-comment on table ml.version_images is 'One row per version and image of its frozen rows: what it must not be judged on, and what the gate uses';
+comment on table ml.version_images
+is 'One row per version and image of its frozen rows: what it must not be judged on, and what the gate uses';
 comment on column ml.version_images.name is 'Model name';
 comment on column ml.version_images.version is 'Model version';
 comment on column ml.version_images.image_id is 'SHA-256 of the image''s bytes, raw.images.image_id';

@@ -35,8 +35,8 @@ challengers as (
 known as (
 
     select distinct
-        model_name,
-        model_version
+        model,
+        version
     from frozen
 
 ),
@@ -49,8 +49,8 @@ subsets as (
     from judged
     inner join frozen
         on
-            judged.model_name = frozen.model_name
-            and judged.model_version = frozen.model_version
+            judged.model = frozen.model
+            and judged.version = frozen.version
             and judged.image_id = frozen.image_id
     where frozen.split = 'val'
     union all
@@ -59,26 +59,26 @@ subsets as (
         'unseen' as subset
     from judged
     inner join versions
-        on judged.model_name = versions.model_name and judged.model_version = versions.model_version
+        on judged.model = versions.model and judged.version = versions.version
     left join known
-        on judged.model_name = known.model_name and judged.model_version = known.model_version
+        on judged.model = known.model and judged.version = known.version
     anti join frozen
         on
-            judged.model_name = frozen.model_name
-            and judged.model_version = frozen.model_version
+            judged.model = frozen.model
+            and judged.version = frozen.version
             and judged.image_id = frozen.image_id
             and frozen.split in ('train', 'val')
-    where known.model_name is not null or not versions.has_frozen_rows
+    where known.model is not null or not versions.has_frozen_rows
     union all
     select
         judged.prediction_id,
         'gate' as subset
     from judged
-    inner join challengers on judged.model_name = challengers.model_name
+    inner join challengers on judged.model = challengers.model
     inner join frozen
         on
-            challengers.model_name = frozen.model_name
-            and challengers.model_version = frozen.model_version
+            challengers.model = frozen.model
+            and challengers.version = frozen.version
             and judged.image_id = frozen.image_id
     where frozen.split = 'val' and (judged.is_champion or judged.is_challenger)
 
@@ -90,8 +90,8 @@ final as (
         judged.prediction_id,
         subsets.subset,
         judged.image_id,
-        judged.model_name,
-        judged.model_version,
+        judged.model,
+        judged.version,
         judged.task,
         judged.predicted_label,
         judged.likeliest_label,

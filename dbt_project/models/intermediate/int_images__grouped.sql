@@ -1,6 +1,6 @@
 -- Images that show one unit, or have one template in common, stay together in every split: connected components, by
 -- passing the smallest name along the edges until nothing changes.
--- sqlfluff does not know `using key`.
+-- `using key` is unknown to sqlfluff.
 with recursive -- noqa: PRS
 
 images as (

@@ -54,25 +54,25 @@ asked as (
     select
         inspections.inspection_id,
         count(*) as model_count,
-        any_value(champions.model_name order by champions.model_name) as model_name,
-        any_value(champions.model_version order by champions.model_name) as model_version,
+        any_value(champions.model order by champions.model) as model,
+        any_value(champions.version order by champions.model) as version,
         count(*) filter (where predictions.error is not null) as error_count,
-        any_value(predictions.error order by champions.model_name) as error,
+        any_value(predictions.error order by champions.model) as error,
         count(judged.prediction_id) as answer_count,
         bool_or(judged.is_flagged) as is_flagged,
         bool_or(judged.is_borderline) as is_borderline,
-        any_value(judged.predicted_label order by judged.is_flagged desc, champions.model_name asc) as predicted_label,
-        any_value(judged.score order by judged.is_flagged desc, champions.model_name asc) as score,
-        any_value(judged.threshold order by judged.is_flagged desc, champions.model_name asc) as threshold,
-        any_value(judged.confidence order by judged.is_flagged desc, champions.model_name asc) as confidence
+        any_value(judged.predicted_label order by judged.is_flagged desc, champions.model asc) as predicted_label,
+        any_value(judged.score order by judged.is_flagged desc, champions.model asc) as score,
+        any_value(judged.threshold order by judged.is_flagged desc, champions.model asc) as threshold,
+        any_value(judged.confidence order by judged.is_flagged desc, champions.model asc) as confidence
     from inspections
     inner join assignments on inspections.product_type like assignments.product_pattern
-    inner join champions on assignments.model_name = champions.model_name
+    inner join champions on assignments.model = champions.model
     left join predictions
         on
             inspections.image_id = predictions.image_id
-            and champions.model_name = predictions.model_name
-            and champions.model_version = predictions.model_version
+            and champions.model = predictions.model
+            and champions.version = predictions.version
     left join judged on predictions.prediction_id = judged.prediction_id
     group by inspections.inspection_id
 
@@ -90,8 +90,8 @@ final as (
         inspections.shift_name,
         inspections.camera_id,
         inspections.uri,
-        asked.model_name,
-        asked.model_version,
+        asked.model,
+        asked.version,
         asked.predicted_label,
         truths.gold_label,
         asked.error,

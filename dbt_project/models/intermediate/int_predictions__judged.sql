@@ -18,15 +18,15 @@ versions as (
 thresholds as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         map_from_entries(list(struct_pack(label := label, threshold := threshold))) as by_label
     from {{ ref('int_thresholds__current') }}
     group by all
 
 ),
 
--- sqlfluff does not know lambdas of two parameters.
+-- Lambdas of two parameters are unknown to sqlfluff.
 -- noqa: disable=PRS,RF02
 operated as (
 
@@ -51,9 +51,9 @@ operated as (
         ) as regions_operated
     from predictions
     inner join versions
-        on predictions.model_name = versions.model_name and predictions.model_version = versions.model_version
+        on predictions.model = versions.model and predictions.version = versions.version
     left join thresholds
-        on predictions.model_name = thresholds.model_name and predictions.model_version = thresholds.model_version
+        on predictions.model = thresholds.model and predictions.version = thresholds.version
 
 ),
 

@@ -64,7 +64,7 @@ choices as (
 
 ),
 
--- sqlfluff does not know lambdas of two parameters.
+-- Lambdas of two parameters are unknown to sqlfluff.
 -- noqa: disable=PRS,RF02
 folded as (
 

@@ -31,8 +31,8 @@ grid as (
 truth_boxes as (
 
     select
-        evaluated.model_name,
-        evaluated.model_version,
+        evaluated.model,
+        evaluated.version,
         evaluated.subset,
         truths.label,
         count(*) as truth_count
@@ -45,8 +45,8 @@ truth_boxes as (
 ranked as (
 
     select
-        evaluated.model_name,
-        evaluated.model_version,
+        evaluated.model,
+        evaluated.version,
         evaluated.subset,
         regions.label,
         grid.iou_threshold,
@@ -65,7 +65,7 @@ ranked as (
             and grid.iou_threshold = matched.iou_threshold
     window best_first as (
         partition by
-            evaluated.model_name, evaluated.model_version, evaluated.subset, regions.label, grid.iou_threshold
+            evaluated.model, evaluated.version, evaluated.subset, regions.label, grid.iou_threshold
         order by regions.confidence desc, evaluated.image_id asc, regions.region_number asc
         rows unbounded preceding
     )
@@ -82,8 +82,8 @@ final as (
     from ranked
     left join truth_boxes
         on
-            ranked.model_name = truth_boxes.model_name
-            and ranked.model_version = truth_boxes.model_version
+            ranked.model = truth_boxes.model
+            and ranked.version = truth_boxes.version
             and ranked.subset = truth_boxes.subset
             and ranked.label = truth_boxes.label
 

@@ -46,11 +46,11 @@ inspected as (
 
     select
         inspections.image_id,
-        aliases.model_name,
-        aliases.model_version
+        aliases.model,
+        aliases.version
     from inspections
     inner join assignments on inspections.product_type like assignments.product_pattern
-    inner join aliases on assignments.model_name = aliases.model_name
+    inner join aliases on assignments.model = aliases.model
     where aliases.alias = 'champion'
 
 ),
@@ -59,14 +59,14 @@ compared as (
 
     select
         version_images.image_id,
-        judged.model_name,
-        judged.model_version
+        judged.model,
+        judged.version
     from aliases as candidates
     inner join version_images
         on
-            candidates.model_name = version_images.model_name
-            and candidates.model_version = version_images.model_version
-    inner join aliases as judged on candidates.model_name = judged.model_name
+            candidates.model = version_images.model
+            and candidates.version = version_images.version
+    inner join aliases as judged on candidates.model = judged.model
 
 ),
 
@@ -93,8 +93,8 @@ final as (
     select
         md5(concat_ws('|', requested.image_id, versions.version_id)) as prediction_id,
         requested.image_id,
-        requested.model_name,
-        requested.model_version,
+        requested.model,
+        requested.version,
         versions.version_id,
         versions.task,
         versions.artifact_sha256,
@@ -103,8 +103,8 @@ final as (
     inner join images on requested.image_id = images.image_id
     inner join versions
         on
-            requested.model_name = versions.model_name
-            and requested.model_version = versions.model_version
+            requested.model = versions.model
+            and requested.version = versions.version
     left join latest_uris on requested.image_id = latest_uris.image_id
 
 )

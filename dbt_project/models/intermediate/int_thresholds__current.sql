@@ -9,15 +9,15 @@ thresholds as (
 final as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         label,
         chosen_by,
         threshold,
         valid_from
     from thresholds
     qualify row_number() over (
-        partition by model_name, model_version, label
+        partition by model, version, label
         order by valid_from desc, threshold desc
     ) = 1
 

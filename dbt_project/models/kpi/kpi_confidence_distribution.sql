@@ -11,8 +11,8 @@ final as (
     select
         bin_day_id,
         line_id,
-        model_name,
-        model_version,
+        model,
+        version,
         label,
         confidence_bin / 20.0e0 as confidence_from,
         (confidence_bin + 1) / 20.0e0 as confidence_to,

@@ -10,8 +10,8 @@ final as (
 
     select
         confusion_id,
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         gold_label,
         predicted_label,

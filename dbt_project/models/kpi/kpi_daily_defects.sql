@@ -12,7 +12,7 @@ final as (
         line_id,
         shift_name,
         product_type,
-        model_name,
+        model,
         label,
         cast(sum(defect_count) as bigint) as defect_count,
         cast(sum(checked_count) as bigint) as checked_count,
@@ -25,7 +25,7 @@ final as (
         line_id,
         shift_name,
         product_type,
-        model_name,
+        model,
         label
 
 )

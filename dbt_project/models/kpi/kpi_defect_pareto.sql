@@ -9,12 +9,12 @@ days as (
 labels as (
 
     select
-        model_name,
+        model,
         label,
         cast(sum(defect_count) as bigint) as defect_count
     from days
     group by
-        model_name,
+        model,
         label
 
 ),
@@ -22,12 +22,12 @@ labels as (
 final as (
 
     select
-        model_name,
+        model,
         label,
         defect_count,
         {{ share('defect_count', 'sum(defect_count) over ()') }} as defect_share,
         {{ share(
-            'sum(defect_count) over (order by defect_count desc, model_name desc, label desc rows unbounded preceding)',
+            'sum(defect_count) over (order by defect_count desc, model desc, label desc rows unbounded preceding)',
             'sum(defect_count) over ()'
         ) }} as cumulative_share
     from labels

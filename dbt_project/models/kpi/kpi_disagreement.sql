@@ -10,7 +10,7 @@ final as (
 
     select
         disagreement_id,
-        model_name,
+        model,
         champion_version,
         challenger_version,
         champion_label,

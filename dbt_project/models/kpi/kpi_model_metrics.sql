@@ -10,8 +10,8 @@ final as (
 
     select
         metric_id,
-        model_name,
-        model_version,
+        model,
+        version,
         task,
         subset,
         metric,

@@ -11,8 +11,8 @@ final as (
     select
         model_day_id,
         line_id,
-        model_name,
-        model_version,
+        model,
+        version,
         inspection_count,
         scored_count,
         error_count,

@@ -10,8 +10,8 @@ final as (
 
     select
         scoring_day_id,
-        model_name,
-        model_version,
+        model,
+        version,
         device,
         image_count,
         cached_count,

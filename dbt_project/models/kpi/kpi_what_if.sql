@@ -10,8 +10,8 @@ final as (
 
     select
         what_if_id,
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         threshold,
         operating_threshold,

@@ -18,10 +18,10 @@ binned as (
 final as (
 
     select
-        md5(concat_ws('|', production_date, line_id, model_name, model_version, label, confidence_bin)) as bin_day_id,
+        md5(concat_ws('|', production_date, line_id, model, version, label, confidence_bin)) as bin_day_id,
         line_id,
-        model_name,
-        model_version,
+        model,
+        version,
         label,
         confidence_bin,
         count(*) as defect_count,
@@ -30,8 +30,8 @@ final as (
     group by
         production_date,
         line_id,
-        model_name,
-        model_version,
+        model,
+        version,
         label,
         confidence_bin
 

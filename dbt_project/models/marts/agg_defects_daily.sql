@@ -10,13 +10,13 @@ final as (
 
     select
         md5(concat_ws(
-            '|', production_date, line_id, shift_name, product_type, model_name, model_version, label
+            '|', production_date, line_id, shift_name, product_type, model, version, label
         )) as defect_day_id,
         line_id,
         coalesce(shift_name, 'unknown') as shift_name,
         product_type,
-        model_name,
-        model_version,
+        model,
+        version,
         label,
         count(*) as defect_count,
         count(is_false_positive) as checked_count,
@@ -28,8 +28,8 @@ final as (
         line_id,
         shift_name,
         product_type,
-        model_name,
-        model_version,
+        model,
+        version,
         label
 
 )

@@ -38,8 +38,8 @@ assigned as (
         inspections.inspection_id,
         judged.prediction_id,
         judged.task,
-        judged.model_name,
-        judged.model_version,
+        judged.model,
+        judged.version,
         judged.scored_at,
         unnest(judged.defects) as defect
     from judged
@@ -48,7 +48,7 @@ assigned as (
         select 1
         from {{ ref('scoring_assignments') }} as assignments
         where
-            assignments.model_name = judged.model_name
+            assignments.model = judged.model
             and inspections.product_type like assignments.product_pattern
     )
 
@@ -67,8 +67,8 @@ defects as (
         inspections.product_type,
         inspections.shift_name,
         inspections.camera_id,
-        assigned.model_name,
-        assigned.model_version,
+        assigned.model,
+        assigned.version,
         assigned.task,
         inspections.uri,
         assigned.scored_at,
@@ -125,8 +125,8 @@ final as (
         defects.product_type,
         defects.shift_name,
         defects.camera_id,
-        defects.model_name,
-        defects.model_version,
+        defects.model,
+        defects.version,
         defects.label,
         verdicts.review_verdict,
         verdicts.review_label,

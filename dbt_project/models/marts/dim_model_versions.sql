@@ -9,8 +9,8 @@ versions as (
 aliases as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         string_agg(alias, ', ' order by alias) filter (where is_current) as current_aliases,
         bool_or(is_current and alias = 'champion') as is_champion,
         bool_or(is_current and alias = 'challenger') as is_challenger,
@@ -30,8 +30,8 @@ thresholds as (
 images as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         count(*) filter (where split = 'train') as train_image_count,
         count(*) filter (where split = 'val') as validation_image_count
     from {{ ref('stg_ml__version_images') }}
@@ -43,8 +43,8 @@ final as (
 
     select
         versions.version_id,
-        versions.model_name,
-        versions.model_version,
+        versions.model,
+        versions.version,
         versions.task,
         versions.architecture,
         versions.artifact_sha256,
@@ -61,11 +61,11 @@ final as (
         versions.created_at
     from versions
     left join aliases
-        on versions.model_name = aliases.model_name and versions.model_version = aliases.model_version
+        on versions.model = aliases.model and versions.version = aliases.version
     left join thresholds
-        on versions.model_name = thresholds.model_name and versions.model_version = thresholds.model_version
+        on versions.model = thresholds.model and versions.version = thresholds.version
     left join images
-        on versions.model_name = images.model_name and versions.model_version = images.model_version
+        on versions.model = images.model and versions.version = images.version
 
 )
 

@@ -9,9 +9,9 @@ images as (
 final as (
 
     select
-        md5(concat_ws('|', model_name, model_version, subset, gold_label, predicted_label)) as confusion_id,
-        model_name,
-        model_version,
+        md5(concat_ws('|', model, version, subset, gold_label, predicted_label)) as confusion_id,
+        model,
+        version,
         subset,
         gold_label,
         predicted_label,

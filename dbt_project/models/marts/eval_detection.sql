@@ -17,8 +17,8 @@ ranked as (
 truth_boxes as (
 
     select
-        evaluated.model_name,
-        evaluated.model_version,
+        evaluated.model,
+        evaluated.version,
         evaluated.subset,
         truths.label,
         count(*) as truth_count
@@ -38,8 +38,8 @@ grid as (
 cells as (
 
     select
-        truth_boxes.model_name,
-        truth_boxes.model_version,
+        truth_boxes.model,
+        truth_boxes.version,
         truth_boxes.subset,
         truth_boxes.label,
         grid.iou_threshold
@@ -47,8 +47,8 @@ cells as (
     cross join grid
     union
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         label,
         iou_threshold
@@ -67,8 +67,8 @@ recalls as (
 points as (
 
     select
-        ranked.model_name,
-        ranked.model_version,
+        ranked.model,
+        ranked.version,
         ranked.subset,
         ranked.label,
         ranked.iou_threshold,
@@ -84,8 +84,8 @@ points as (
 precisions as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         label,
         iou_threshold,
@@ -98,8 +98,8 @@ precisions as (
 operated as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         label,
         iou_threshold,
@@ -114,10 +114,10 @@ operated as (
 final as (
 
     select
-        md5(concat_ws('|', cells.model_name, cells.model_version, cells.subset, cells.label, cells.iou_threshold))
+        md5(concat_ws('|', cells.model, cells.version, cells.subset, cells.label, cells.iou_threshold))
             as evaluation_id,
-        cells.model_name,
-        cells.model_version,
+        cells.model,
+        cells.version,
         cells.subset,
         cells.label,
         cells.iou_threshold,
@@ -134,9 +134,9 @@ final as (
             'coalesce(operated.predicted_count, 0) + coalesce(truth_boxes.truth_count, 0)'
         ) }} as f1
     from cells
-    left join truth_boxes using (model_name, model_version, subset, label) -- noqa: ST07
-    left join precisions using (model_name, model_version, subset, label, iou_threshold) -- noqa: ST07
-    left join operated using (model_name, model_version, subset, label, iou_threshold) -- noqa: ST07
+    left join truth_boxes using (model, version, subset, label) -- noqa: ST07
+    left join precisions using (model, version, subset, label, iou_threshold) -- noqa: ST07
+    left join operated using (model, version, subset, label, iou_threshold) -- noqa: ST07
 
 )
 

@@ -22,8 +22,8 @@ what_if as (
 counts as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         any_value(task) as task,
         count(*) as image_count,
@@ -36,8 +36,8 @@ counts as (
 average_precisions as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         unnest([ -- noqa: AL03
             struct_pack(metric := 'map33', value := avg(average_precision) filter (where iou_threshold = 0.33)),
@@ -51,8 +51,8 @@ average_precisions as (
         ], recursive := true)
     from detection
     group by
-        model_name,
-        model_version,
+        model,
+        version,
         subset
 
 ),
@@ -60,8 +60,8 @@ average_precisions as (
 pooled as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         cast(round(iou_threshold * 100) as integer) as percent,
         sum(hit_count) as hit_count,
@@ -76,8 +76,8 @@ pooled as (
 operated as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         unnest([
             struct_pack(
@@ -103,9 +103,9 @@ ranked as (
     select
         *,
         rank() over (
-            partition by model_name, model_version, subset
+            partition by model, version, subset
             order by score
-        ) + (count(*) over (partition by model_name, model_version, subset, score) - 1) / 2 as middle_rank
+        ) + (count(*) over (partition by model, version, subset, score) - 1) / 2 as middle_rank
     from images
 
 ),
@@ -113,8 +113,8 @@ ranked as (
 ranking as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         'image_auroc' as metric,
         (
@@ -131,8 +131,8 @@ ranking as (
 rates as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         unnest([
             struct_pack(
@@ -151,8 +151,8 @@ rates as (
         ], recursive := true)
     from images
     group by
-        model_name,
-        model_version,
+        model,
+        version,
         subset
 
 ),
@@ -160,8 +160,8 @@ rates as (
 best_f1 as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         'f1_max' as metric,
         max({{ share(
@@ -177,8 +177,8 @@ best_f1 as (
 classes as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         gold_label as label,
         1 as image_count,
@@ -188,8 +188,8 @@ classes as (
     where task = 'classify'
     union all
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         likeliest_label as label,
         0 as image_count,
@@ -203,8 +203,8 @@ classes as (
 class_scores as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         label,
         sum(image_count) as image_count,
@@ -218,8 +218,8 @@ class_scores as (
 classification as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         unnest([
             struct_pack(
@@ -230,8 +230,8 @@ classification as (
         ], recursive := true)
     from class_scores
     group by
-        model_name,
-        model_version,
+        model,
+        version,
         subset
 
 ),
@@ -255,9 +255,9 @@ metrics as (
 final as (
 
     select
-        md5(concat_ws('|', metrics.model_name, metrics.model_version, metrics.subset, metrics.metric)) as metric_id,
-        metrics.model_name,
-        metrics.model_version,
+        md5(concat_ws('|', metrics.model, metrics.version, metrics.subset, metrics.metric)) as metric_id,
+        metrics.model,
+        metrics.version,
         counts.task,
         metrics.subset,
         metrics.metric,
@@ -268,7 +268,7 @@ final as (
         = case counts.task when 'detect' then 'map50' when 'classify' then 'accuracy' else 'image_auroc' end
             as is_primary
     from metrics
-    inner join counts using (model_name, model_version, subset) -- noqa: ST07
+    inner join counts using (model, version, subset) -- noqa: ST07
 
 )
 

@@ -9,8 +9,8 @@ images as (
 counted as (
 
     select
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         score as threshold,
         any_value(threshold) as operating_threshold,
@@ -18,8 +18,8 @@ counted as (
         count(*) filter (where not is_defective) as good_count
     from images
     group by
-        model_name,
-        model_version,
+        model,
+        version,
         subset,
         score
 
@@ -36,9 +36,9 @@ stepped as (
         sum(good_count) over versions - coalesce(sum(good_count) over below, 0) as overkill_count
     from counted
     window
-        versions as (partition by model_name, model_version, subset),
+        versions as (partition by model, version, subset),
         below as (
-            partition by model_name, model_version, subset
+            partition by model, version, subset
             order by threshold
             rows between unbounded preceding and 1 preceding
         )
@@ -48,9 +48,9 @@ stepped as (
 final as (
 
     select
-        md5(concat_ws('|', model_name, model_version, subset, threshold)) as what_if_id,
-        model_name,
-        model_version,
+        md5(concat_ws('|', model, version, subset, threshold)) as what_if_id,
+        model,
+        version,
         subset,
         threshold,
         operating_threshold,

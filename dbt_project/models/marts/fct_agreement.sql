@@ -28,7 +28,7 @@ met as (
     select
         annotations.annotator as inspector,
         'annotator' as inspector_role,
-        'model ' || defects.model_name as compared_with,
+        'model ' || defects.model as compared_with,
         annotations.label as inspector_label,
         arg_max(defects.label, {{ overlap('annotations', 'defects') }}) as other_label
     from annotations
@@ -40,7 +40,7 @@ met as (
         annotations.label_id,
         annotations.annotator,
         annotations.label,
-        defects.model_name
+        defects.model
 
 ),
 

@@ -24,12 +24,12 @@ final as (
 
     select
         md5(concat_ws(
-            '|', champions.model_name, champions.model_version, challengers.model_version,
+            '|', champions.model, champions.version, challengers.version,
             champions.predicted_label, challengers.predicted_label
         )) as disagreement_id,
-        champions.model_name,
-        champions.model_version as champion_version,
-        challengers.model_version as challenger_version,
+        champions.model,
+        champions.version as champion_version,
+        challengers.version as challenger_version,
         champions.predicted_label as champion_label,
         challengers.predicted_label as challenger_label,
         count(*) as image_count,
@@ -39,7 +39,7 @@ final as (
         champions.predicted_label = challengers.predicted_label as is_agreed
     from champions
     inner join challengers
-        on champions.model_name = challengers.model_name and champions.image_id = challengers.image_id
+        on champions.model = challengers.model and champions.image_id = challengers.image_id
     left join truths on champions.image_id = truths.image_id
     group by all
 

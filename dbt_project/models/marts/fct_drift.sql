@@ -20,7 +20,7 @@ observed as (
     select
         'score' as feature,
         'line' as entity_kind,
-        line_id || ' ' || model_name as entity,
+        line_id || ' ' || model as entity,
         line_id,
         score as value,
         captured_at

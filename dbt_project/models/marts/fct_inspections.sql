@@ -36,8 +36,8 @@ units as (
         arg_max(inspections.station_id, inspections.captured_at) as station_id,
         arg_max(inspections.product_type, inspections.captured_at) as product_type,
         arg_max(inspections.shift_name, inspections.captured_at) as shift_name,
-        any_value(inspections.model_name order by inspections.captured_at) as model_name,
-        any_value(inspections.model_version order by inspections.captured_at) as model_version,
+        any_value(inspections.model order by inspections.captured_at) as model,
+        any_value(inspections.version order by inspections.captured_at) as version,
         count(*) as image_count,
         count(*) filter (where inspections.error_count > 0) as unreadable_count,
         count(*) filter (where inspections.answer_count > 0) as scored_count,
@@ -67,8 +67,8 @@ final as (
         units.station_id,
         units.product_type,
         units.shift_name,
-        units.model_name,
-        units.model_version,
+        units.model,
+        units.version,
         case
             when units.scored_count = 0 and units.unreadable_count = 0 and not units.is_reviewed then null
             when graded.has_failed and not units.is_borderline then 'fail'

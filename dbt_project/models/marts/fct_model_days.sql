@@ -3,17 +3,17 @@ with
 inspections as (
 
     select * from {{ ref('int_inspections__judged') }}
-    where model_name is not null
+    where model is not null
 
 ),
 
 final as (
 
     select
-        md5(concat_ws('|', production_date, line_id, model_name, model_version)) as model_day_id,
+        md5(concat_ws('|', production_date, line_id, model, version)) as model_day_id,
         line_id,
-        model_name,
-        model_version,
+        model,
+        version,
         count(*) as inspection_count,
         count(*) filter (where answer_count > 0) as scored_count,
         count(*) filter (where error_count > 0) as error_count,
@@ -28,8 +28,8 @@ final as (
     group by
         production_date,
         line_id,
-        model_name,
-        model_version
+        model,
+        version
 
 )
 

@@ -10,9 +10,9 @@ inference_log as (
 final as (
 
     select
-        md5(concat_ws('|', cast(logged_at as date), model_name, model_version, device)) as scoring_day_id,
-        model_name,
-        model_version,
+        md5(concat_ws('|', cast(logged_at as date), model, version, device)) as scoring_day_id,
+        model,
+        version,
         device,
         cast(sum(image_count) as bigint) as image_count,
         cast(sum(cached_count) as bigint) as cached_count,
@@ -24,8 +24,8 @@ final as (
     from inference_log
     group by
         cast(logged_at as date),
-        model_name,
-        model_version,
+        model,
+        version,
         device
 
 )

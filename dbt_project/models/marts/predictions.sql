@@ -54,8 +54,8 @@ final as (
     select
         prediction_id,
         image_id,
-        model_name,
-        model_version,
+        model,
+        version,
         artifact_sha256,
         task,
         prediction.label,

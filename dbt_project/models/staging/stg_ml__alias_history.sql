@@ -10,9 +10,9 @@ final as (
 
     select
         md5(concat_ws('|', name, alias, version, valid_from)) as alias_period_id,
-        name as model_name,
+        name as model,
         alias,
-        version as model_version,
+        version,
         changed_by,
         reason,
         valid_to is null as is_current,

@@ -9,8 +9,8 @@ inference_log as (
 final as (
 
     select
-        model as model_name,
-        version as model_version,
+        model,
+        version,
         device,
         images as image_count,
         cache_hits as cached_count,

@@ -10,8 +10,8 @@ final as (
 
     select
         name || '@' || version as version_id,
-        name as model_name,
-        version as model_version,
+        name as model,
+        version,
         task,
         architecture,
         artifact_sha256,

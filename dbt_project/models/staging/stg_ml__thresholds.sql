@@ -9,8 +9,8 @@ thresholds as (
 final as (
 
     select
-        name as model_name,
-        version as model_version,
+        name as model,
+        version,
         label,
         chosen_by,
         threshold,

@@ -10,8 +10,8 @@ final as (
 
     select
         run_id,
-        name as model_name,
-        version as model_version,
+        name as model,
+        version,
         task,
         architecture,
         status,

@@ -9,8 +9,8 @@ version_images as (
 final as (
 
     select
-        name as model_name,
-        version as model_version,
+        name as model,
+        version,
         image_id,
         split
     from version_images

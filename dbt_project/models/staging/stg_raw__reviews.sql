@@ -11,8 +11,8 @@ final as (
     select
         md5(concat_ws('|', inspection_id, verdict, label, reviewer, reviewed_at, x1, y1, x2, y2)) as review_id,
         inspection_id,
-        model as model_name,
-        version as model_version,
+        model,
+        version,
         verdict,
         coalesce(label, if(verdict = 'rejected', 'good', null)) as label,
         reviewer,
