@@ -66,10 +66,10 @@ def train_models(warehouse: Path | None) -> None:
 
 
 def answer(warehouse: Path | None) -> None:
-    """Score the boards, and print what one query of the cookbook says of them."""
-    file = sql_folder() / "queries" / "defects_by_line_and_shift.sql"
+    """Score the tiles, and print what one query of the cookbook says of them."""
+    file = sql_folder() / "queries" / "unusual_tiles_by_station.sql"
     query = file.read_text()
-    note("Scoring the boards.")
+    note("Scoring the tiles.")
     with connect(warehouse) as con:
         found = con.execute(query)
         columns = [column[0] for column in found.description or ()]
