@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 import torch
-from conftest import duckspect, picture
+from conftest import picture
 from drawn import SIDE, draw_parts, fill_table
 
 from models_py.classify.task import rebuild_empty
@@ -38,6 +38,7 @@ from models_py.registry import (
 from models_py.snapshot import freeze
 from models_py.tasks import Threshold
 from udfs import connect
+from udfs.cli._app import app
 
 LABELS = ("bar", "good", "spot")
 
@@ -407,16 +408,17 @@ def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, delay):
         assert add(con).version == len(versions) + 1
 
 
-def test_the_command_line_looks_after_models(tmp_path, con):
+def test_the_command_line_looks_after_models(tmp_path, con, capsys):
     snapshot = freeze(con, "select image, label from parts", "classify")
     add(con, says="good", snapshot=snapshot)
     add(con, says="good", snapshot=snapshot)
     con.close()
 
-    def run(*arguments):
-        found = duckspect("models", *arguments, "-w", str(tmp_path / "w.duckdb"))
-        assert found.returncode == 0, found.stderr
-        return found.stdout
+    def run(*arguments, group=("models",)):
+        app(
+            [*group, *arguments, "-w", str(tmp_path / "w.duckdb")], standalone_mode=False
+        )  # torch is loaded here already
+        return capsys.readouterr().out
 
     assert "part@2 is the champion: the first champion." in run("promote", "part")
     assert [row["model"] for row in json.loads(run("list", "--json"))] == ["part@2", "part@1"]
@@ -428,12 +430,10 @@ def test_the_command_line_looks_after_models(tmp_path, con):
     assert "the threshold for * is 0.4" in run("threshold", "part", "0.4", "--reason", "audit")
     assert "part@1 is deleted." in run("delete", "part@1")
     assert "0 folders removed." in run("gc")
-    evaluated = duckspect("evaluate", "part", "--json", "-w", str(tmp_path / "w.duckdb"))
-    assert json.loads(evaluated.stdout)["metrics"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
-    odd = duckspect(
-        "evaluate", "part", "-q", "select image, 'odd' as label from parts", "-w", str(tmp_path / "w.duckdb")
-    )
-    assert "the label 'odd' is not one of" in odd.stderr
+    evaluated = json.loads(run("evaluate", "part", "--json", group=()))
+    assert evaluated["metrics"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
+    with pytest.raises(DuckspectError, match="the label 'odd' is not one of"):
+        run("evaluate", "part", "-q", "select image, 'odd' as label from parts", group=())
 
 
 def test_an_in_memory_warehouse_stores_no_models():

@@ -91,11 +91,11 @@ def test_a_killed_study_goes_on_and_its_running_trials_count_as_failed(tmp_path)
 
 
 def test_a_trial_that_promises_nothing_is_stopped(con):
-    study = study_of(con, epochs="8")
+    study = study_of(con, epochs="4")
     study.run(5, 1)
     con.execute("update ml.training_metrics set value = 0.9 where metric = 'val/accuracy'")
     con.execute("update ml.trials set value = 0.9, status = 'finished'")
-    trial = study_of(con, epochs="8")._study.ask()
+    trial = study_of(con, epochs="4")._study.ask()
     trial.report(0.1, 3)
     assert trial.should_prune()
 
