@@ -102,7 +102,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert "\nmake test" in (ROOT / "README.md").read_text()
 
 
-def test_the_wheel_carries_the_sql(tmp_path):
+def test_the_wheel_carries_the_sql_and_the_dbt_project(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
@@ -113,6 +113,11 @@ def test_the_wheel_carries_the_sql(tmp_path):
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
     assert {f"models_py/sql/{path.relative_to(ROOT / 'sql')}" for path in (ROOT / "sql").rglob("*.sql")} <= names
+    stored = subprocess.run(
+        ["git", "ls-files", "dbt_project", "profiles.yml"], cwd=ROOT, check=True, capture_output=True
+    )
+    project = {f"models_py/{path}" for path in stored.stdout.decode().split()}
+    assert project == {name for name in names if name.startswith(("models_py/dbt_project", "models_py/profiles"))}
 
 
 def test_the_readme_shows_what_the_demo_prints(tmp_path):
