@@ -71,6 +71,13 @@ def find_task(name: str) -> Task:
     return cast("Task", importlib.import_module(f"models_py.{name}.task"))
 
 
+def primary_of(task: str) -> str:
+    """The metric by which versions of a task are compared, without loading torch."""
+    options_of(task)
+    found: str = importlib.import_module(f"models_py.{task}.options").PRIMARY
+    return found
+
+
 def options_of(task: str) -> type[Options]:
     """The options of a task, without loading torch."""
     if task not in TASKS:

@@ -47,6 +47,16 @@ def test_help_imports_nothing_heavy():
     assert "ingest" in result.stdout
 
 
+def test_looking_after_models_does_not_load_torch(warehouse):
+    code = (
+        "import sys\nfrom udfs.cli._registry import show_list\n"
+        f"show_list({str(warehouse)!r}, None, as_json=True)\nprint('torch' in sys.modules, file=sys.stderr)"
+    )
+    assert duckspect("init", "-w", str(warehouse)).returncode == 0
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (result.stdout.strip(), result.stderr.strip()) == ("[]", "False")
+
+
 def test_no_argument_prints_help_and_version_prints_the_version():
     assert "Usage" in duckspect().stdout + duckspect().stderr
     assert duckspect("--version").stdout.startswith("duckspect 0.")

@@ -29,3 +29,5 @@ class AnomalyOptions(Options):
 
 
 OPTIONS = AnomalyOptions
+PRIMARY = "image_auroc"
+"""The metric by which versions are compared; more is better."""

@@ -14,7 +14,7 @@ from models_py.anomaly._backbone import Backbone, renamed
 from models_py.anomaly._dfm import DeepFeatures
 from models_py.anomaly._patchcore import PatchCore
 from models_py.anomaly._pretext import CutPaste, SimSiam
-from models_py.anomaly.options import AnomalyOptions
+from models_py.anomaly.options import PRIMARY, AnomalyOptions
 from models_py.architectures import find_architecture
 from models_py.devices import find_devices
 from models_py.errors import DuckspectError
@@ -27,7 +27,7 @@ from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Data, Report, class_mask, fit, image_rates, read_image, stack
 from models_py.weights import fetch, load_matching
 
-primary = "image_auroc"
+primary = PRIMARY
 
 DEFECT = "anomaly"
 _PRETEXTS = {"dfm_simsiam": SimSiam, "dfm_cutpaste": CutPaste}

@@ -20,3 +20,5 @@ class ClassifyOptions(Options):
 
 
 OPTIONS = ClassifyOptions
+PRIMARY = "accuracy"
+"""The metric by which versions are compared; more is better."""

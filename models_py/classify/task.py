@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from models_py.architectures import find_architecture
-from models_py.classify.options import ClassifyOptions
+from models_py.classify.options import PRIMARY, ClassifyOptions
 from models_py.metrics import Costs, choose, classification_report
 from models_py.model import GOOD, Model, Outputs, Prediction, Spec, verdict
 from models_py.options import Options
@@ -20,7 +20,7 @@ from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Augment, Data, Lesson, Report, Sample, fit, image_rates, judge, stack
 from models_py.weights import start
 
-primary = "accuracy"
+primary = PRIMARY
 
 
 class Classifier(Model):

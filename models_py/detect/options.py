@@ -31,3 +31,5 @@ class DetectOptions(Options):
 
 
 OPTIONS = DetectOptions
+PRIMARY = "map50"
+"""The metric by which versions are compared; more is better."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models_py.architectures import find_architecture
-from models_py.detect.options import DetectOptions
+from models_py.detect.options import PRIMARY, DetectOptions
 from models_py.errors import DuckspectError
 from models_py.metrics import Boxes, Costs, choose_boxes, detection_report
 from models_py.model import GOOD, Model, Outputs, Prediction, Region, Spec
@@ -23,7 +23,7 @@ from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Augment, Data, Lesson, Report, Sample, fit, image_rates, judge, stack, write_tensors
 from models_py.weights import start
 
-primary = "map50"
+primary = PRIMARY
 
 
 class BoxDetector(Model):

@@ -1,8 +1,11 @@
 """Versions of models: artifacts in folders, rows in the warehouse, aliases with a history."""
 
-from models_py.registry import transfer
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from models_py.registry._aliases import aliases, history, promote, rollback
-from models_py.registry._artifact import Golden, load_artifact, save_artifact
 from models_py.registry._housekeeping import collect_garbage, delete
 from models_py.registry._versions import (
     Origin,
@@ -17,6 +20,10 @@ from models_py.registry._versions import (
     set_operating_point,
     thresholds,
 )
+
+if TYPE_CHECKING:
+    from models_py.registry import transfer
+    from models_py.registry._artifact import Golden, load_artifact, save_artifact
 
 __all__ = [
     "Golden",
@@ -41,3 +48,14 @@ __all__ = [
     "thresholds",
     "transfer",
 ]
+
+_ARTIFACTS = ("Golden", "load_artifact", "save_artifact")
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch with what needs it: rows are listed, and aliases moved, without."""
+    if name == "transfer":
+        return importlib.import_module("models_py.registry.transfer")
+    if name in _ARTIFACTS:
+        return getattr(importlib.import_module("models_py.registry._artifact"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

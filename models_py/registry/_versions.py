@@ -16,23 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from models_py import __version__
 from models_py.errors import RegistryError
-from models_py.model import Model
-from models_py.registry._artifact import (
-    Golden,
-    check_golden,
-    libraries,
-    load_artifact,
-    read_golden,
-    read_rows,
-    read_spec,
-    save_artifact,
-)
-from models_py.snapshot import Example, Snapshot
 from models_py.tasks import Threshold
 from models_py.warehouse import files_folder, transaction
 
 if TYPE_CHECKING:
     import duckdb
+
+    from models_py.model import Model
+    from models_py.snapshot import Example, Snapshot
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 INCOMING = ".incoming-"
@@ -66,6 +57,8 @@ class Version:
 
     def rows(self, split: str) -> tuple[Example, ...]:
         """The frozen rows of one split."""
+        from models_py.registry._artifact import read_rows, read_spec
+
         return read_rows(self.folder, read_spec(self.folder, self.artifact_sha256)).part(split)
 
 
@@ -103,6 +96,15 @@ def register(
     origin: Origin,
 ) -> Version:
     """Store a model as the next version and make it the challenger; verified first, whole or not at all."""
+    from models_py.registry._artifact import (
+        Golden,
+        check_golden,
+        load_artifact,
+        read_golden,
+        read_spec,
+        save_artifact,
+    )
+
     check_name(name)
     root = artifacts_folder(con) / name
     incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
@@ -164,6 +166,8 @@ def _commit(
 def _insert(
     con: duckdb.DuckDBPyConnection, name: str, version: int, model: Model, folder: Path, sha256: str, origin: Origin
 ) -> None:
+    from models_py.registry._artifact import libraries
+
     spec, snapshot = model.spec, origin.snapshot
     base = artifacts_folder(con).parents[1]
     values = {
@@ -265,6 +269,8 @@ def _no_such(con: duckdb.DuckDBPyConnection, name: str, wanted: str, versions: d
 
 def load(con: duckdb.DuckDBPyConnection, reference: str | Version) -> Model:
     """Load a registered version, verified, with the operating thresholds that now hold."""
+    from models_py.registry._artifact import load_artifact
+
     version = reference if isinstance(reference, Version) else find(con, reference)
     model = load_artifact(version.folder, version.artifact_sha256)
     model.spec = replace(model.spec, thresholds=thresholds(con, version))

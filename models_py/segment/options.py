@@ -31,3 +31,5 @@ class SegmentOptions(Options):
 
 
 OPTIONS = SegmentOptions
+PRIMARY = "mean_iou"
+"""The metric by which versions are compared; more is better."""

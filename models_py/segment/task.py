@@ -17,13 +17,13 @@ from models_py.metrics import Costs, SegmentationCounts, auroc, choose, segmenta
 from models_py.model import GOOD, Model, Outputs, Prediction, Region, Spec
 from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
-from models_py.segment.options import SegmentOptions
+from models_py.segment.options import PRIMARY, SegmentOptions
 from models_py.snapshot import Example
 from models_py.tasks import Job, Judged, Metrics, Threshold
 from models_py.training import Augment, Data, Lesson, Report, Sample, class_mask, fit, image_rates, judge, stack
 from models_py.weights import start
 
-primary = "mean_iou"
+primary = PRIMARY
 
 
 class Segmenter(Model):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from models_py.errors import DuckspectError
-from models_py.evaluation import evaluate, evaluate_model
 from models_py.registry import (
     Version,
     aliases,
@@ -20,9 +19,8 @@ from models_py.registry import (
     promote,
     rollback,
     set_operating_point,
-    transfer,
 )
-from models_py.tasks import find_task
+from models_py.tasks import primary_of
 from udfs import connect
 from udfs.cli._output import emit, emit_json, emit_table, progress_bar
 from udfs.cli._train import show_metrics
@@ -45,7 +43,7 @@ def show_list(warehouse: Path | None, name: str | None, *, as_json: bool) -> Non
 
 
 def _row(item: Version, named: dict[str, int]) -> tuple[Any, ...]:
-    primary = find_task(item.task).primary
+    primary = primary_of(item.task)
     value = item.metrics.get(primary)
     mine = ", ".join(alias for alias, number in named.items() if number == item.version)
     created = item.created_at.isoformat(sep=" ", timespec="seconds")
@@ -102,6 +100,8 @@ def show_history(warehouse: Path | None, name: str, *, as_json: bool) -> None:
 
 
 def show_comparison(warehouse: Path | None, first: str, second: str, query: str | None, *, as_json: bool) -> None:
+    from models_py.evaluation import evaluate, evaluate_model
+
     """Both versions on the same rows: the query's, else those the second was validated on."""
     with connect(warehouse, read_only=True) as con, progress_bar("images") as bar:
         found: dict[str, Any] = {}
@@ -152,6 +152,8 @@ def run_garbage_collection(warehouse: Path | None) -> None:
 
 
 def run_export(warehouse: Path | None, reference: str, output: Path) -> None:
+    from models_py.registry import transfer
+
     with connect(warehouse, read_only=True) as con:
         version = find(con, reference)
         words = transfer.export(version, load(con, version), output)
@@ -167,6 +169,8 @@ def run_import(
     labels: str | None,
     image_size: int | None,
 ) -> None:
+    from models_py.registry import transfer
+
     described = transfer.Described(
         task=task,
         architecture=architecture,
