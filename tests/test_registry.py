@@ -239,6 +239,25 @@ def test_a_version_promoted_again_can_be_rolled_back(con):
         rollback(con, "part")
 
 
+def test_a_promotion_whose_reason_speaks_of_a_rollback_is_a_promotion(con):
+    for seed in range(3):
+        add(con, seed=seed)
+        promote(con, f"part@{seed + 1}", force="rollback of the lamp, so train anew")
+    assert rollback(con, "part").version == 2
+
+
+@pytest.mark.parametrize("thresholds", ['{"odd": 0.5}', '{"*": NaN}', '{"*": "high"}', "[0.5]"])
+def test_an_archive_with_odd_thresholds_is_refused_before_anything_is_registered(tmp_path, con, thresholds):
+    version = add(con)
+    transfer.export(version, load(con, version), tmp_path / "part.zip")
+    with zipfile.ZipFile(tmp_path / "part.zip") as whole, zipfile.ZipFile(tmp_path / "odd.zip", "w") as odd:
+        for name in whole.namelist():
+            odd.writestr(name, thresholds if name == "thresholds.json" else whole.read(name))
+    with pytest.raises(RegistryError, match=r"thresholds.json: must map labels to numbers"):
+        transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.Described())
+    assert list_versions(con, "copy") == []
+
+
 def test_metrics_that_are_no_numbers_are_stored_as_null(con):
     origin = Origin({}, {"recall": float("nan"), "precision": 0.5})
     version = register(con, "part", classifier(), [picture(0)], None, origin)

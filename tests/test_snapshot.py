@@ -4,6 +4,7 @@ import random
 import shutil
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import picture
 from drawn import draw_parts, fill_table
@@ -269,3 +270,11 @@ def test_another_mask_is_another_snapshot_and_a_missing_one_is_named(con, tmp_pa
     mask.unlink()
     with pytest.raises(DuckspectError, match=r"1 of 40 images cannot be used(.|\n)*part001_mask.png: there is no such"):
         freeze(con, query, "segment")
+
+
+def test_rows_that_were_kept_before_masks_had_hashes_are_read(tmp_path):
+    snapshot = Snapshot("detect", "select", tuple(examples(["a", "b"])))
+    write_parquet(snapshot, tmp_path / "rows.parquet")
+    table = pq.read_table(tmp_path / "rows.parquet")
+    pq.write_table(table.drop_columns(["mask_sha256"]), tmp_path / "rows.parquet")
+    assert read_parquet(tmp_path / "rows.parquet") == snapshot

@@ -93,11 +93,12 @@ class Session:
     def runtime(self) -> Runtime:
         """Made at the first call, for it loads torch."""
         with self._lock:
-            if self._runtime is None:
+            found = self._runtime
+            if found is None:
                 from udfs.runtime import Runtime
 
-                self._runtime = Runtime(self.cursor, self._folders, is_writable=not self._read_only)
-            return self._runtime
+                found = self._runtime = Runtime(self.cursor, self._folders, is_writable=not self._read_only)
+            return found
 
     def keep(self, functions: Sequence[object]) -> None:
         """Keep the functions alive for as long as DuckDB may call them."""
@@ -107,9 +108,11 @@ class Session:
             _in_memory.append(self)
 
     def rest(self) -> None:
-        """Let go of models and threads; another connection to the database that goes on makes them again."""
-        with self._lock:
-            self._runtime = None
+        """Let go of models and threads; another connection to the database that goes on makes them again.
+
+        Without the lock: this runs whenever Python collects the connection, also in a thread that holds it.
+        """
+        self._runtime = None
 
     def stop(self, connection: int) -> None:
         """Stop what a connection has the functions do."""

@@ -133,7 +133,7 @@ def rollback(con: duckdb.DuckDBPyConnection, name: str, *, alias: str = CHAMPION
     # Going back twice goes two versions back: a rollback takes its version off the trail.
     trail: list[int] = []
     for change in earlier:
-        if change.reason.startswith(_ROLLBACK) and len(trail) > 1:
+        if change.reason.startswith(_ROLLBACK) and trail[-2:-1] == [change.version]:
             trail.pop()
         else:
             trail.append(change.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import zipfile
@@ -127,9 +128,12 @@ def _thresholds(folder: Path, model: Model) -> dict[str, float]:
     """The thresholds at the time of the export; those of the registration where an archive has no others."""
     file = folder / _THRESHOLDS
     found = json.loads(file.read_text()) if file.exists() else dict(model.spec.thresholds)
-    if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
+    labels = {"*", *model.spec.labels}
+    if not isinstance(found, dict) or not all(
+        label in labels and isinstance(value, int | float) and math.isfinite(value) for label, value in found.items()
+    ):
         raise RegistryError(f"{_THRESHOLDS}: must map labels to numbers, but is {found!r}. Export the model again.")
-    return {str(label): float(value) for label, value in found.items()}
+    return {label: float(value) for label, value in found.items()}
 
 
 def _unpack(file: Path, folder: Path) -> None:

@@ -115,6 +115,6 @@ def read_parquet(file: Path) -> Snapshot:
 def _examples(rows: Iterable[dict[str, Any]]) -> Iterator[Example]:
     for row in rows:
         for column in ("labels", "masks", "mask_sha256"):
-            row[column] = tuple(row[column])
+            row[column] = tuple(row.get(column) or ())  # older files have no hashes of masks
         row["boxes"] = tuple((box[0], box[1], box[2], box[3]) for box in row["boxes"])
         yield Example(**row)
