@@ -17,7 +17,7 @@ from models_py.plant import build
 from models_py.registry import promote, rollback
 from models_py.workshop import train
 from udfs import connect
-from udfs.build import published_path
+from udfs.build import idle_models, published_path
 from udfs.dbt_plugin import retrain
 
 ROOT = Path(__file__).parents[1]
@@ -291,6 +291,18 @@ def test_dbt_writes_its_documents(plant_copy):
     )
     assert result.returncode == 0, result.stdout
     assert "predictions" in (place / "target/catalog.json").read_text()
+
+
+def test_a_champion_without_a_product_is_named_with_the_remedy(plant_copy):
+    with connect(plant_copy) as con:
+        assert idle_models(con) == []
+        con.execute("update raw.inspections set product_type = 'OTHER'")
+        con.execute("update inspection_metadata set product_type = 'OTHER'")
+        found = idle_models(con)
+        claim = con.execute(compiled(plant_copy, "a_champion_has_something_to_judge")).fetchall()
+    assert [sentence.split(":")[0] for sentence in found] == ["pcb judges nothing", "tile judges nothing"]
+    assert found[0].endswith("such as: pcb,OTHER")
+    assert sorted(claim) == [("pcb",), ("tile",)]
 
 
 def test_mistakes_are_said_in_a_sentence(tmp_path, plant_copy):

@@ -10,9 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models_py.errors import WarehouseError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, sql_folder, warehouse_path
+
+if TYPE_CHECKING:
+    import duckdb
 
 _COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
 _QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
@@ -114,3 +118,21 @@ def publish(path: str | Path | None = None) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+_IDLE = """
+select model, (select string_agg(distinct product_type, ', ' order by product_type) from inspection_metadata)
+from dim_model_versions
+where is_champion and model not in (select model from intermediate.int_inspections__assigned)
+order by model
+"""
+
+
+def idle_models(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """A sentence for each champion that judges nothing that was inspected, with the remedy."""
+    return [
+        f"{model} judges nothing: the seed scoring_assignments gives it none of the products {products}. "
+        f"Add a row to dbt_project/seeds/scoring_assignments.csv, such as: {model},{products.split(', ')[0]}"
+        for model, products in con.execute(_IDLE).fetchall()
+        if products
+    ]

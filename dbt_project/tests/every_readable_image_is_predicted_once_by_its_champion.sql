@@ -4,14 +4,12 @@ with
 requested as (
 
     select
-        metadata.image_id,
+        assigned.image_id,
         champions.model,
         champions.version
-    from {{ ref('inspection_metadata') }} as metadata
-    inner join {{ ref('scoring_assignments') }} as assignments
-        on metadata.product_type like assignments.product_pattern
+    from {{ ref('int_inspections__assigned') }} as assigned
     inner join {{ ref('dim_model_versions') }} as champions
-        on assignments.model = champions.model and champions.is_champion
+        on assigned.model = champions.model and champions.is_champion
     group by all
 
 )

@@ -7,9 +7,9 @@ inspections as (
 
 ),
 
-assignments as (
+assigned as (
 
-    select * from {{ ref('scoring_assignments') }}
+    select * from {{ ref('int_inspections__assigned') }}
 
 ),
 
@@ -52,7 +52,7 @@ reviews as (
 asked as (
 
     select
-        inspections.inspection_id,
+        assigned.inspection_id,
         count(*) as model_count,
         any_value(champions.model order by champions.model) as model,
         any_value(champions.version order by champions.model) as version,
@@ -65,16 +65,15 @@ asked as (
         any_value(judged.score order by judged.is_flagged desc, champions.model asc) as score,
         any_value(judged.threshold order by judged.is_flagged desc, champions.model asc) as threshold,
         any_value(judged.confidence order by judged.is_flagged desc, champions.model asc) as confidence
-    from inspections
-    inner join assignments on inspections.product_type like assignments.product_pattern
-    inner join champions on assignments.model = champions.model
+    from assigned
+    inner join champions on assigned.model = champions.model
     left join predictions
         on
-            inspections.image_id = predictions.image_id
+            assigned.image_id = predictions.image_id
             and champions.model = predictions.model
             and champions.version = predictions.version
     left join judged on predictions.prediction_id = judged.prediction_id
-    group by inspections.inspection_id
+    group by assigned.inspection_id
 
 ),
 

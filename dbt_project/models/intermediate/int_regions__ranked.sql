@@ -30,15 +30,7 @@ grid as (
 
 truth_boxes as (
 
-    select
-        evaluated.model,
-        evaluated.version,
-        evaluated.subset,
-        truths.label,
-        count(*) as truth_count
-    from evaluated
-    inner join {{ ref('int_truth__boxes') }} as truths on evaluated.image_id = truths.image_id
-    group by all
+    select * from {{ ref('int_truth__counted') }}
 
 ),
 

@@ -16,9 +16,9 @@ versions as (
 
 ),
 
-assignments as (
+assigned as (
 
-    select * from {{ ref('scoring_assignments') }}
+    select * from {{ ref('int_inspections__assigned') }}
 
 ),
 
@@ -45,12 +45,11 @@ version_images as (
 inspected as (
 
     select
-        inspections.image_id,
+        assigned.image_id,
         aliases.model,
         aliases.version
-    from inspections
-    inner join assignments on inspections.product_type like assignments.product_pattern
-    inner join aliases on assignments.model = aliases.model
+    from assigned
+    inner join aliases on assigned.model = aliases.model
     where aliases.alias = 'champion'
 
 ),

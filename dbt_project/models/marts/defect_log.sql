@@ -31,11 +31,11 @@ reviews as (
 
 ),
 
--- A model judges the products that it is assigned to, not the rows that it is only compared on.
+-- A model judges what it is assigned to, not the rows that it is only compared on.
 assigned as (
 
     select
-        inspections.inspection_id,
+        assignments.inspection_id,
         judged.prediction_id,
         judged.task,
         judged.model,
@@ -43,14 +43,8 @@ assigned as (
         judged.scored_at,
         unnest(judged.defects) as defect
     from judged
-    inner join inspections on judged.image_id = inspections.image_id
-    where exists (
-        select 1
-        from {{ ref('scoring_assignments') }} as assignments
-        where
-            assignments.model = judged.model
-            and inspections.product_type like assignments.product_pattern
-    )
+    inner join {{ ref('int_inspections__assigned') }} as assignments
+        on judged.image_id = assignments.image_id and judged.model = assignments.model
 
 ),
 

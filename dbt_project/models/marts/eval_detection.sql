@@ -1,13 +1,5 @@
 with
 
-evaluated as (
-
-    select *
-    from {{ ref('int_images__evaluated') }}
-    where has_boxes and task in ('detect', 'segment')
-
-),
-
 ranked as (
 
     select * from {{ ref('int_regions__ranked') }}
@@ -16,15 +8,7 @@ ranked as (
 
 truth_boxes as (
 
-    select
-        evaluated.model,
-        evaluated.version,
-        evaluated.subset,
-        truths.label,
-        count(*) as truth_count
-    from evaluated
-    inner join {{ ref('int_truth__boxes') }} as truths on evaluated.image_id = truths.image_id
-    group by all
+    select * from {{ ref('int_truth__counted') }}
 
 ),
 
