@@ -1,5 +1,9 @@
 """Errors whose text is a whole sentence with its remedy: a SQL user sees nothing else."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class DuckspectError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -7,6 +11,17 @@ class DuckspectError(Exception):
 
 class WarehouseError(DuckspectError):
     """The warehouse file is missing, locked, or of another version."""
+
+
+class BusyWarehouseError(WarehouseError):
+    """Another process writes the warehouse."""
+
+    def __init__(self, file: Path, holder: str = "") -> None:
+        super().__init__(
+            f"{file} is in use by another process{holder}, and DuckDB allows one writer at a time. Wait for it, or "
+            f"stop it, and try again. To read meanwhile: the published copy, or `duckspect serve` with Quack."
+        )
+        self.file = file
 
 
 class LayoutError(DuckspectError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_py import __version__
-from models_py.errors import WarehouseError
+from models_py.errors import BusyWarehouseError, WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
@@ -103,12 +103,11 @@ def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(file, read_only=read_only)
     except duckdb.Error as error:
         text = str(error)
+        if read_only and "different configuration" in text:  # this process writes it already
+            return duckdb.connect(file)
         if "Could not set lock" in text or "Conflicting lock" in text:
             holder = f" (process {pid[1]})" if (pid := re.search(r"PID (\d+)", text)) else ""
-            raise WarehouseError(
-                f"{file} is in use by another process{holder}, and DuckDB allows one writer at a time. "
-                f"Wait for it, or stop it, and try again."
-            ) from error
+            raise BusyWarehouseError(file, holder) from error
         raise WarehouseError(f"{file} cannot be opened as a DuckDB file: {text.splitlines()[0]}") from error
 
 

@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from models_py.errors import WarehouseError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, sql_folder, warehouse_path
-
-if TYPE_CHECKING:
-    import duckdb
+from udfs.session import Session
 
 _COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
 _QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
@@ -67,9 +66,28 @@ def build(path: str | Path | None, arguments: Sequence[str]) -> Outcome:
     command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(place / "target")]
     command += ["--log-path", str(place / "logs"), "--log-level-file", "info", *arguments]
     environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
+    if Session.is_held_here(warehouse):
+        return _built_here(command[3:], warehouse, results)
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if not results.exists():
         raise WarehouseError(_why(finished.stdout + finished.stderr, warehouse))
+    return _outcome(json.loads(results.read_text()))
+
+
+def _built_here(arguments: Sequence[str], warehouse: Path, results: Path) -> Outcome:
+    """Run dbt in this process, which alone may write the warehouse: it serves it, or is a notebook."""
+    from dbt.cli.main import dbtRunner
+
+    changed = {ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        finished = dbtRunner().invoke(list(arguments))
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    if not results.exists():
+        raise WarehouseError(_why(str(finished.exception or ""), warehouse))
     return _outcome(json.loads(results.read_text()))
 
 
@@ -108,16 +126,37 @@ def publish(path: str | Path | None = None) -> Path:
     warehouse, target = warehouse_path(path), published_path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with open_warehouse(warehouse) as con:  # the lock is ours while the file is copied
-            con.execute("checkpoint")
-            # Another process copies: to close a file in this one would let go of DuckDB's lock on it.
-            subprocess.run([sys.executable, "-c", _COPY, str(warehouse), str(partial)], check=True)  # noqa: S603
+        is_shared = Session.is_held_here(warehouse)
+        with open_warehouse(warehouse) as con:
+            if is_shared:
+                _copy_rows(con, partial)
+            else:
+                _copy_file(con, warehouse, partial)
         partial.replace(target)
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, duckdb.Error, subprocess.CalledProcessError) as error:
         raise WarehouseError(f"{target}: cannot be written, so readers keep the last one: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _copy_file(con: duckdb.DuckDBPyConnection, warehouse: Path, partial: Path) -> None:
+    """Copy the file as it is: the lock is ours, and nobody else in this process writes.
+
+    Another process copies: to close a file in this one would let go of DuckDB's lock on it.
+    """
+    con.execute("checkpoint")
+    subprocess.run([sys.executable, "-c", _COPY, str(warehouse), str(partial)], check=True)  # noqa: S603
+
+
+def _copy_rows(con: duckdb.DuckDBPyConnection, partial: Path) -> None:
+    """Copy what one transaction sees, while others of this process go on writing."""
+    name = con.execute("select current_database()").fetchall()[0][0]
+    con.execute("attach '{}' as published_copy".format(str(partial).replace("'", "''")))
+    try:
+        con.execute(f'copy from database "{name}" to published_copy')
+    finally:
+        con.execute("detach published_copy")
 
 
 _IDLE = """

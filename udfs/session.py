@@ -47,6 +47,7 @@ def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> Session
         _share_cores(con)
         session.keep(register(con, session))
         weakref.finalize(con, session.rest)
+        session.recover(con)
     watch(con, session.stop)
     install(con, read_only=read_only)
     return session
@@ -74,6 +75,21 @@ class Session:
         return _sessions.get(_database(con)[1]) if known else None
 
     @staticmethod
+    def is_held_here(path: Path) -> bool:
+        """Whether this process has a warehouse open, so that no other can."""
+        session = _sessions.get(str(path))
+        con = None if session is None else session._con()
+        if con is None:
+            return False
+        import duckdb
+
+        try:
+            con.execute("select 1")
+        except duckdb.ConnectionException:  # closed
+            return False
+        return True
+
+    @staticmethod
     def of(con: duckdb.DuckDBPyConnection) -> Session:
         """The session of a connection's database."""
         found = Session.find(con)
@@ -89,6 +105,13 @@ class Session:
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
         self._functions: Sequence[object] = ()
+
+    def recover(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Take in verdicts of a server that was killed."""
+        if self._path is not None and not self._read_only:
+            from udfs.ledger import recover
+
+            recover(con, self._path)
 
     def runtime(self) -> Runtime:
         """Made at the first call, for it loads torch."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from udfs.cli._app import app
+
+if TYPE_CHECKING:
+    from models_py.errors import BusyWarehouseError
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in a sentence and exit status 1, never in a traceback."""
-    from models_py.errors import DuckspectError
+    from models_py.errors import BusyWarehouseError, DuckspectError
 
     interrupted: list[int] = []
 
@@ -26,6 +31,8 @@ def main() -> None:
         if interrupted:
             sys.exit(130)
         raise
+    except BusyWarehouseError as error:
+        _hand_over(error)
     except DuckspectError as error:
         _fail(str(error))
     except BrokenPipeError:  # the reader, `head` say, has seen enough
@@ -33,9 +40,57 @@ def main() -> None:
         sys.exit(0)
 
 
-def _fail(message: str) -> None:
+def _hand_over(error: BusyWarehouseError) -> None:
+    """Have the server of the warehouse run the command, if it is a server that has it open."""
+    from models_py.errors import DuckspectError
+    from udfs.handover import hand_over
+
+    streams = {"out": sys.stdout, "err": sys.stderr}
+
+    def write(name: str, text: str) -> None:
+        streams[name].write(text)
+        streams[name].flush()
+
+    try:
+        status = hand_over(error.file, sys.argv[1:], write)
+    except DuckspectError as failure:
+        _fail(str(failure))
+    else:
+        if status is None:
+            _fail(str(error))
+        sys.exit(status)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command in this process, where others go on, and return its exit status."""
+    import click
+
+    from models_py.errors import DuckspectError
+
+    try:
+        app(list(arguments), standalone_mode=False)
+    except DuckspectError as error:
+        return _say(str(error))
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except Exception as error:
+        import logging
+
+        logging.getLogger("duckspect").exception("a command failed")
+        return _say(f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _fail(message: str) -> NoReturn:
+    sys.exit(_say(message))
+
+
+def _say(message: str) -> int:
     from udfs.cli._output import stderr
 
     stderr().print("[bold red]Error:[/] ", end="")
     stderr().print(message, markup=False)
-    sys.exit(1)
+    return 1

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _build, _data, _models, _query, _workshop
+from udfs.cli import _build, _data, _models, _query, _serve, _workshop
 
 app = typer.Typer(
     name="duckspect",
@@ -49,6 +49,7 @@ for _command in (
     _build.build,
     _build.publish,
     _build.export_sql,
+    _serve.serve,
     _query.sql,
     _query.explain,
     _query.functions,
@@ -56,3 +57,4 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(_models.models, name="models")
+app.add_typer(_serve.tokens, name="tokens")

@@ -18,6 +18,14 @@ _OVERHEAD = 400
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, or why there is none."""
+
+    answer: Any = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A prediction: `numbers` has one row of confidence, x1, y1, x2, y2, area per region."""
 

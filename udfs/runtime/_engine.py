@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -58,28 +59,75 @@ class Kind:
     size: Callable[[Any], int]
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The answers to one order, and the forward pass that it shared: how many images, and how long it took."""
+
+    answers: list[Any]
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Images to be answered together; orders of one kind and one operating point may share a forward pass."""
+
+    kind: Kind
+    thresholds: dict[str, float]
+    items: Sequence[Prepared]
+    future: Future[Ran]
+
+    def may_share(self, other: _Order) -> bool:
+        return self.kind is other.kind and self.thresholds == other.thresholds
+
+
 class Lane:
-    """One copy of a model on one device."""
+    """One copy of a model on one device, and the orders that wait for it."""
 
     def __init__(self, model: Model, device: torch.device, precision: str) -> None:
         self.model = model
         self.device = device
         self.precision = precision
-        self.waiting = 0
+        self._orders: deque[_Order] = deque()
+        self._lock = threading.Lock()
         self._thread = _thread_of(device)
         self._thread.submit(self._move).result()
+
+    @property
+    def waiting(self) -> int:
+        """How many orders nobody has begun yet."""
+        return len(self._orders)
 
     def _move(self) -> None:
         self.model.network.to(self.device).to(memory_format=torch.channels_last).eval()
 
-    def submit(self, work: Callable[[], list[Any]]) -> Future[list[Any]]:
-        self.waiting += 1
-        future = self._thread.submit(work)
-        future.add_done_callback(self._done)
-        return future
+    def submit(self, order: _Order, answer: Callable[[list[_Order]], None], most: Callable[[], int]) -> None:
+        """Have an order answered by the device's thread, together with those that came while it was busy."""
+        with self._lock:
+            self._orders.append(order)
+        self._thread.submit(self._serve, answer, most)
 
-    def _done(self, _: Future[list[Any]]) -> None:
-        self.waiting -= 1
+    def _serve(self, answer: Callable[[list[_Order]], None], most: Callable[[], int]) -> None:
+        taken = [order for order in self._take(most()) if order.future.set_running_or_notify_cancel()]
+        if taken:  # else an earlier turn took this one's order along
+            answer(taken)
+
+    def _take(self, most: int) -> list[_Order]:
+        """The order that waits longest, and as many like it as fit into one batch."""
+        with self._lock:
+            if not self._orders:
+                return []
+            taken = [self._orders.popleft()]
+            room = most - len(taken[0].items)
+            left: deque[_Order] = deque()
+            for order in self._orders:
+                if len(order.items) <= room and order.may_share(taken[0]):
+                    taken.append(order)
+                    room -= len(order.items)
+                else:
+                    left.append(order)
+            self._orders = left
+            return taken
 
 
 class Engine:
@@ -102,10 +150,31 @@ class Engine:
         self.batch = self._most = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
         self._is_sized = False
 
-    def submit(self, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> Future[list[Any]]:
-        """Answer a batch in the device's thread."""
+    def submit(self, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> Future[Ran]:
+        """Answer a batch on the device that is least busy; what others ask of it meanwhile shares forward passes."""
         lane = min(self._lanes, key=lambda item: item.waiting)
-        return lane.submit(lambda: self._answer(lane, kind, thresholds, items))
+        order = _Order(kind, thresholds, items, Future())
+        lane.submit(order, lambda orders: self._settle(lane, orders), lambda: self.batch)
+        return order.future
+
+    def _settle(self, lane: Lane, orders: list[_Order]) -> None:
+        """Answer orders in one forward pass; if it fails, each on its own, so that none fails for another's sake."""
+        first = orders[0]
+        items = [item for order in orders for item in order.items]
+        started = time.perf_counter()
+        try:
+            answers = self._answer(lane, first.kind, first.thresholds, items)
+        except Exception as error:  # noqa: BLE001 - whoever ordered gets it
+            if len(orders) == 1:
+                first.future.set_exception(error)
+            else:
+                for order in orders:
+                    self._settle(lane, [order])
+            return
+        seconds, place = time.perf_counter() - started, 0
+        for order in orders:
+            order.future.set_result(Ran(answers[place : place + len(order.items)], len(items), seconds))
+            place += len(order.items)
 
     def _answer(self, lane: Lane, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> list[Any]:
         model = copy.copy(lane.model)

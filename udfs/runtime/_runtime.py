@@ -15,9 +15,11 @@ import duckdb
 
 from models_py.errors import ImageError
 from udfs.counter import COUNTER
+from udfs.runtime._answers import Outcome
 from udfs.runtime._cache import ByteCache
 from udfs.runtime._calls import Call, Calls, Query
-from udfs.runtime._engine import Engine, Kind, Prepared
+from udfs.runtime._direct import Direct, Look
+from udfs.runtime._engine import Engine, Kind, Prepared, Ran
 from udfs.runtime._images import Claims, Decoded, Images, Source, pool
 from udfs.runtime._journal import Journal
 from udfs.runtime._models import Models, Served
@@ -30,17 +32,7 @@ _RESULTS_KEPT = 96 << 20
 _PREPARED_BYTES = 96 << 20
 _BATCHES_IN_FLIGHT = 2
 _READ_AHEAD = 64
-Look = Callable[[Decoded], tuple[Any, int]]
-"""What a function without a model sees in an image, and how many bytes that is."""
 Maker = Callable[[Decoded], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer, or why there is none."""
-
-    answer: Any = None
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +137,10 @@ class Runtime:
             outcomes += [call.wait(future).outcome or Outcome() for future in waiting]
             COUNTER.add(len(outcomes))
             return outcomes
+
+    def direct(self, look: Look) -> Direct:
+        """For single images outside of any query, with `look` at each."""
+        return Direct(self.images, self._results, look)
 
     def known(
         self, asked: Asked, reference: str | None, task: str | None, kind: Kind
@@ -315,7 +311,7 @@ class _Batches(_Settled):
         self._kind = kind
         self._work = work
         self._gathered: list[tuple[bytes, Prepared]] = []
-        self._flights: deque[tuple[list[bytes], Future[list[Any]]]] = deque()
+        self._flights: deque[tuple[list[bytes], Future[Ran]]] = deque()
         self._square_bytes = 1
 
     @property
@@ -355,7 +351,7 @@ class _Batches(_Settled):
 
     def _land(self) -> None:
         digests, future = self._flights.popleft()
-        answers: list[Any] = self._work.call.wait(future)
+        answers = self._work.call.wait(future).answers
         for digest, answer in zip(digests, answers, strict=True):
             outcome = Outcome(answer)
             self._work.of_content[digest] = outcome

@@ -105,6 +105,8 @@ final as (
             requested.model = versions.model
             and requested.version = versions.version
     left join latest_uris on requested.image_id = latest_uris.image_id
+    -- An upload that the server did not keep has a name that cannot be opened.
+    where not starts_with(coalesce(latest_uris.uri, images.uri), 'urn:')
 
 )
 

@@ -4,6 +4,17 @@ with
 inference_log as (
 
     select * from {{ ref('stg_ml__inference_log') }}
+    union all by name
+    select
+        model,
+        version,
+        device,
+        1 as image_count,
+        cast(is_cached as integer) as cached_count,
+        0 as error_count,
+        seconds,
+        judged_at as logged_at
+    from {{ ref('stg_ml__verdicts') }}
 
 ),
 

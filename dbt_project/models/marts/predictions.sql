@@ -1,4 +1,4 @@
-{# What was scored stays scored, whatever else is rebuilt: only `--vars '{rescore: true}'` asks the models again. #}
+{# What was scored stays scored, by a build or by the server: only `--vars '{rescore: true}'` asks the models again. #}
 {{
     config(
         materialized='incremental',
@@ -14,6 +14,12 @@ with
 requested as (
 
     select * from {{ ref('int_scoring__requested') }}
+
+),
+
+verdicts as (
+
+    select * from {{ ref('int_verdicts__first') }}
 
 ),
 
@@ -34,6 +40,9 @@ pending as materialized (
     {% if is_incremental() %}
         anti join done on requested.prediction_id = done.prediction_id
     {% endif %}
+    {% if not var('rescore') %}
+        anti join verdicts on requested.prediction_id = verdicts.prediction_id
+    {% endif %}
     order by requested.version_id, requested.uri
 
 ),
@@ -49,7 +58,7 @@ scored as (
 
 ),
 
-final as (
+scored_here as (
 
     select
         prediction_id,
@@ -67,6 +76,39 @@ final as (
         prediction.regions,
         now() as scored_at
     from scored
+
+),
+
+scored_by_server as (
+
+    select
+        prediction_id,
+        image_id,
+        model,
+        version,
+        artifact_sha256,
+        task,
+        label,
+        cast(null as varchar) as error,
+        confidence,
+        score,
+        brightness,
+        sharpness,
+        regions,
+        judged_at as scored_at
+    from verdicts
+    {% if is_incremental() %}
+        anti join done on verdicts.prediction_id = done.prediction_id
+    {% endif %}
+    anti join pending on verdicts.prediction_id = pending.prediction_id
+
+),
+
+final as (
+
+    select * from scored_here
+    union all
+    select * from scored_by_server
 
 )
 

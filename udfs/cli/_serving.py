@@ -1,0 +1,43 @@
+"""Starting a server from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models_py.errors import DuckspectError
+from udfs.cli._output import note
+from udfs.tokens import tokens_path
+
+
+def run_server(
+    warehouse: Path | None,
+    tokens: Path | None,
+    http: str | None,
+    quack: str | None,
+    *,
+    keeps_images: bool,
+    at_once: int,
+    seconds: float,
+    mebibytes: int,
+) -> None:
+    """Serve until told to stop."""
+    from udfs.cli import run
+
+    try:
+        from udfs.serving import Limits, Options, address_of, serve
+    except ModuleNotFoundError as error:
+        raise DuckspectError(
+            f"serve: needs the package {error.name}. Install what it needs with: pip install 'duckspect[serve]'"
+        ) from error
+    options = Options(
+        warehouse,
+        tokens_path(tokens, warehouse),
+        address_of(http, "--http") if http else None,
+        address_of(quack, "--quack") if quack else None,
+        keeps_images=keeps_images,
+        limits=Limits(body_bytes=mebibytes << 20, seconds=seconds, at_once=at_once),
+    )
+    for address in (options.http, options.quack):
+        if address is not None and not address.is_local:
+            note(f"{address.host} can be reached by others, without encryption. Put a proxy with TLS in front: README.")
+    serve(options, run, note)

@@ -1,0 +1,123 @@
+"""Commands for a warehouse that is being served run inside the server, the one process that may write it.
+
+The socket lies in a folder of the user's own, so the operating system says who may use it: those who could stop the
+server and write the file themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from models_py.errors import DuckspectError
+
+COMMANDS = ("build", "info", "ingest", "models", "publish")
+"""What may run in a server; training would starve its clients."""
+Run = Callable[[Sequence[str]], int]
+_LONGEST = 1 << 20
+_log = logging.getLogger("duckspect.serve")
+
+
+def _folder() -> Path:
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    folder = base / f"duckspect-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
+        raise DuckspectError(f"{folder}: is not a folder that only you can open. Delete it, or set XDG_RUNTIME_DIR.")
+    return folder
+
+
+def _place(warehouse: Path) -> Path:
+    """A socket's path must be short, so it is named by hash."""
+    return _folder() / f"{hashlib.sha256(os.fsencode(warehouse.resolve())).hexdigest()[:24]}.sock"
+
+
+def hand_over(warehouse: Path, arguments: Sequence[str], write: Callable[[str, str], None]) -> int | None:
+    """Have the server of a warehouse run a command; its exit status, or None if there is no server."""
+    if not arguments or arguments[0] not in COMMANDS:
+        return None
+    order = {"arguments": list(arguments), "folder": os.getcwd(), "warehouse": os.fspath(warehouse)}
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(os.fspath(_place(warehouse)))
+            client.sendall(json.dumps(order).encode() + b"\n")
+            for line in client.makefile("r", encoding="utf-8"):
+                name, value = json.loads(line)
+                if name == "exit":
+                    return int(value)
+                write(name, value)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    raise DuckspectError("The server stopped before the command was done.")
+
+
+class Control:
+    """Listens for commands, and runs one at a time."""
+
+    def __init__(self, warehouse: Path, run: Run) -> None:
+        self._run = run
+        self._place = _place(warehouse)
+        self._busy = threading.Lock()
+        self._place.unlink(missing_ok=True)  # of a server that was killed: we hold the warehouse's lock now
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(os.fspath(self._place))
+        self._place.chmod(0o600)
+        self._listener.listen()
+        threading.Thread(target=self._listen, name="duckspect-control", daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more commands, and wait for the one that runs."""
+        self._listener.close()
+        self._place.unlink(missing_ok=True)
+        with self._busy:
+            pass
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._attend, args=(client,), name="duckspect-command", daemon=True).start()
+
+    def _attend(self, client: socket.socket) -> None:
+        with client, self._busy, client.makefile("rwb") as stream:
+            try:
+                order = json.loads(stream.readline(_LONGEST))
+                _log.info("command: duckspect %s", " ".join(order["arguments"]))
+                out, err = _Sender(stream, "out"), _Sender(stream, "err")
+                with redirect_stdout(out), redirect_stderr(err), chdir(order["folder"]):
+                    status = self._run(order["arguments"])
+                _send(stream, "exit", status)
+            except (OSError, ValueError, KeyError) as error:  # who asked went away, or talks nonsense
+                _log.warning("a command was not completed: %s", error)
+
+
+class _Sender(io.TextIOBase):
+    """A text stream whose every write goes to the client at once."""
+
+    def __init__(self, stream: io.BufferedRWPair, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        _send(self._stream, self._name, text)
+        return len(text)
+
+
+def _send(stream: io.BufferedRWPair, name: str, value: object) -> None:
+    stream.write(json.dumps([name, value]).encode() + b"\n")
+    stream.flush()

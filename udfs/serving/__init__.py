@@ -1,0 +1,7 @@
+"""One warehouse, many clients: HTTP and Quack over one session. Needs the extra `serve`."""
+
+from udfs.serving._addresses import Address, address_of
+from udfs.serving._front import Limits
+from udfs.serving._serve import Options, serve
+
+__all__ = ["Address", "Limits", "Options", "address_of", "serve"]

@@ -1,0 +1,198 @@
+"""From a client's image to a verdict that is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from models_py.errors import DuckspectError
+from udfs.ledger import Album, Entry, Ledger, identify
+from udfs.pictures import drawing, inspect
+from udfs.runtime import PREDICT, Answer, Asked, Query, Runtime, Served, Source, Told
+from udfs.serving._lineup import Lineup
+from udfs.serving._meters import Meters
+from udfs.serving._verdict import as_json, defects_of, regions_of
+
+_OUTSIDE = Query(-1, 0)
+
+
+class UnusableImageError(DuckspectError):
+    """The image of a request could not be opened or decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One image that a client wants judged, by bytes or by URI; what it shows makes it an inspection."""
+
+    reference: str
+    request_id: str
+    client: str
+    data: bytes | None = None
+    uri: str | None = None
+    unit_id: str | None = None
+    line_id: str | None = None
+    station_id: str | None = None
+    product_type: str | None = None
+    captured_at: datetime | None = None
+
+    @property
+    def source(self) -> Source:
+        return Source(self.uri, None) if self.data is None else Source(None, memoryview(self.data))
+
+    @property
+    def is_inspection(self) -> bool:
+        return any((self.unit_id, self.line_id, self.station_id, self.product_type))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer on record."""
+
+    served: Served
+    answer: Answer
+    regions: list[dict[str, Any]]
+    defects: list[dict[str, Any]]
+    entry: Entry
+
+    def described(self) -> dict[str, Any]:
+        """The fields of `predict`, and what became of them."""
+        version, entry = self.served.version, self.entry
+        return {
+            "request_id": entry.request_id,
+            "inspection_id": entry.inspection_id,
+            "image_id": entry.image_id,
+            "model": version.name,
+            "version": version.version,
+            "task": version.task,
+            "label": self.answer.label,
+            "confidence": self.answer.confidence,
+            "score": self.answer.score,
+            "regions": as_json(self.regions),
+            "error": None,
+            "is_defective": bool(self.defects),
+            "defects": as_json(self.defects),
+            "thresholds": self.served.thresholds,
+            "width": entry.width,
+            "height": entry.height,
+            "latency_ms": entry.latency_ms,
+        }
+
+
+class Judge:
+    """Answers questions, and lets nobody know before the answer is on record."""
+
+    def __init__(self, runtime: Runtime, lineup: Lineup, ledger: Ledger, album: Album | None, meters: Meters) -> None:
+        self._runtime = runtime
+        self._direct = runtime.direct(inspect)
+        self._lineup = lineup
+        self._ledger = ledger
+        self._album = album
+        self._meters = meters
+
+    async def judge(self, question: Question) -> Verdict:
+        """The verdict; UnusableImageError if the image is at fault."""
+        started = time.perf_counter()
+        served = await self._lineup.find(question.reference)
+        told = await asyncio.wrap_future(self._direct.tell(question.source, served, PREDICT))
+        if told.error is not None:
+            self._meters.verdicts.labels(served.version.name, served.version.version, "unusable").inc()
+            self._ledger.add(_rejection(question, served, told.error))
+            raise UnusableImageError(told.error)
+        regions = regions_of(told.answer)
+        defects = defects_of(served, told.answer, regions)
+        uri = question.uri or await self._kept(question, told)
+        latency = (time.perf_counter() - started) * 1000
+        entry = _entry(question, served, told, regions, uri, is_defective=bool(defects), latency_ms=latency)
+        await asyncio.wrap_future(self._ledger.add(entry))
+        self._meters.judged(served, told, is_defective=bool(defects))
+        return Verdict(served, told.answer, regions, defects, entry)
+
+    async def drawn(self, question: Question, verdict: Verdict) -> bytes:
+        """The image with what counts drawn on it, as PNG."""
+        asked = Asked([question.source], _OUTSIDE)
+        made = await asyncio.to_thread(self._runtime.make, asked, [drawing(_visible(verdict))])
+        if made[0].error is not None:
+            raise UnusableImageError(made[0].error)
+        return bytes(made[0].answer)
+
+    async def _kept(self, question: Question, told: Told) -> str:
+        """Where the upload is found later; an image that is not kept has a name nobody can open."""
+        digest = told.facts["sha256"]
+        if self._album is None or question.data is None:
+            return f"urn:sha256:{digest}"
+        return await asyncio.to_thread(self._album.keep, question.data, digest, told.facts["format"])
+
+
+def _visible(verdict: Verdict) -> list[dict[str, Any]]:
+    return [defect for defect in verdict.defects if defect["x1"] is not None]
+
+
+def _rejection(question: Question, served: Served, error: str) -> Entry:
+    version = served.version
+    return Entry(
+        verdict_id=identify(question.request_id, error),
+        request_id=question.request_id,
+        model=version.name,
+        version=version.version,
+        artifact_sha256=version.artifact_sha256,
+        task=version.task,
+        client=question.client,
+        device=served.engine.device,
+        judged_at=datetime.now(UTC),
+        uri=question.uri or f"urn:sha256:{hashlib.sha256(question.data or b'').hexdigest()}",
+        error=error,
+    )
+
+
+def _entry(
+    question: Question,
+    served: Served,
+    told: Told,
+    regions: list[dict[str, Any]],
+    uri: str,
+    *,
+    is_defective: bool,
+    latency_ms: float,
+) -> Entry:
+    version, facts, answer = served.version, told.facts, told.answer
+    shown = (question.unit_id, question.line_id, question.station_id, question.product_type, question.captured_at)
+    image_id = facts["sha256"]
+    return Entry(
+        verdict_id=identify(question.request_id, image_id, version.reference, *shown),
+        request_id=question.request_id,
+        model=version.name,
+        version=version.version,
+        artifact_sha256=version.artifact_sha256,
+        task=version.task,
+        client=question.client,
+        device=served.engine.device,
+        judged_at=datetime.now(UTC),
+        uri=uri,
+        inspection_id=identify(question.request_id, image_id, *shown) if question.is_inspection else None,
+        image_id=image_id,
+        format=facts["format"],
+        width=facts["width"],
+        height=facts["height"],
+        channels=facts["channels"],
+        size_bytes=told.size_bytes,
+        unit_id=question.unit_id or image_id,
+        line_id=question.line_id,
+        station_id=question.station_id,
+        product_type=question.product_type,
+        captured_at=question.captured_at,
+        label=answer.label,
+        confidence=answer.confidence,
+        score=answer.score,
+        regions=regions,
+        is_defective=is_defective,
+        brightness=facts["brightness"],
+        sharpness=facts["sharpness"],
+        is_cached=told.is_cached,
+        batch_images=told.batch,
+        seconds=told.seconds / told.batch if told.batch else 0.0,
+        latency_ms=latency_ms,
+    )

@@ -1,0 +1,206 @@
+"""The HTTP interface of our own: verdicts, models, health, metrics."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi import Request as Call
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+
+from models_py.errors import DuckspectError
+from models_py.registry import aliases, find, list_versions
+from udfs.serving import _forms as forms
+from udfs.serving._front import token_of
+from udfs.serving._judge import Judge, Question
+from udfs.serving._lineup import Lineup
+from udfs.serving._meters import Meters
+from udfs.session import Session
+
+_PNG = "image/png"
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": forms.Problem, "description": "The request cannot be read"},
+    401: {"model": forms.Problem, "description": "The token is missing or unknown"},
+    403: {"model": forms.Problem, "description": "The token's role is too low"},
+    404: {"model": forms.Problem, "description": "There is no such model"},
+    408: {"model": forms.Problem, "description": "The body came too slowly"},
+    413: {"model": forms.Problem, "description": "The body is too large"},
+    415: {"model": forms.Problem, "description": "The body is of an unknown kind"},
+    422: {"model": forms.Problem, "description": "The image or a field cannot be used"},
+    429: {"model": forms.Problem, "description": "Too many requests wait; see Retry-After"},
+    503: {"model": forms.Problem, "description": "The verdict could not be stored, or the model not be loaded"},
+    504: {"model": forms.Problem, "description": "There was no answer in time"},
+}
+_FIELDS = forms.Context.model_json_schema()["properties"]
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/Request"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "string", "format": "binary"}, **_FIELDS},
+            }
+        },
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+Reference = Annotated[
+    str, Path(description="name, name@alias or name@version; a bare name is its champion", examples=["pcb@champion"])
+]
+
+
+class RequestError(DuckspectError):
+    """A request that cannot be understood."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the routes work with."""
+
+    session: Session
+    judge: Judge
+    lineup: Lineup
+    meters: Meters
+
+
+def routes(service: Service) -> APIRouter:
+    """All routes, on a service."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/models/{reference}/predict",
+        summary="Judge an image",
+        response_model=forms.Response,
+        responses={**_PROBLEMS, 200: {"content": {_PNG: {}}, "description": "The verdict, on record"}},
+        openapi_extra={"requestBody": _BODY},
+        tags=["verdicts"],
+    )
+    async def predict(
+        reference: Reference,
+        call: Call,
+        context: Annotated[forms.Asked, Query()],
+    ) -> Response:
+        question = await _question(reference, call, context)
+        verdict = await service.judge.judge(question)
+        if _PNG in call.headers.get("accept", ""):
+            return Response(await service.judge.drawn(question, verdict), media_type=_PNG)
+        described = verdict.described()
+        if context.picture:
+            described["picture"] = base64.b64encode(await service.judge.drawn(question, verdict)).decode()
+        return JSONResponse(described)
+
+    @router.get("/v1/models", summary="List the registered versions", tags=["models"], responses=_some(401))
+    def models() -> list[forms.Model]:
+        with service.session.cursor() as con:
+            named = {item.name: aliases(con, item.name) for item in list_versions(con)}
+            return [_model(item, named[item.name]) for item in list_versions(con)]
+
+    @router.get("/v1/models/{reference}", summary="Show one version", tags=["models"], responses=_some(401, 404))
+    def model(reference: Reference) -> forms.Model:
+        with service.session.cursor() as con:
+            version = find(con, reference)
+            return _model(version, aliases(con, version.name))
+
+    @router.get("/healthz", summary="Whether the server runs", tags=["health"], response_class=PlainTextResponse)
+    def alive() -> str:
+        return "ok"
+
+    @router.get("/readyz", summary="Whether it can judge", tags=["health"])
+    def ready() -> forms.Health:
+        serving = {reference: served.version.reference for reference, served in service.lineup.serving.items()}
+        return forms.Health(ready=True, models=serving, broken=service.lineup.broken)
+
+    @router.get("/metrics", summary="For Prometheus", tags=["health"], responses=_some(401))
+    def metrics() -> Response:
+        return Response(service.meters.text(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: _PROBLEMS[status] for status in statuses}
+
+
+def _model(version: Any, named: dict[str, int]) -> forms.Model:
+    return forms.Model(
+        name=version.name,
+        version=version.version,
+        task=version.task,
+        architecture=version.architecture,
+        labels=list(version.labels),
+        aliases=[alias for alias, number in named.items() if number == version.version],
+        metrics=version.metrics,
+        created_at=version.created_at,
+    )
+
+
+async def _question(reference: str, call: Call, context: forms.Asked) -> Question:
+    """The image and what it shows, from a body of any of the three kinds; the query string fills what is left out."""
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = context.model_dump(exclude={"picture"}, exclude_none=True)
+    data: bytes | None = None
+    uri: str | None = None
+    if kind == "application/json":
+        form = _checked(forms.Request.model_validate_json, await call.body())
+        if (form.image is None) == (form.uri is None):
+            raise RequestError(422, "The body needs either 'image', the file in base64, or 'uri'.")
+        data, uri = form.image and _decoded(form.image), form.uri
+        given |= form.model_dump(exclude={"image", "uri"}, exclude_none=True)
+    elif kind == "multipart/form-data":
+        data, fields = await _parts(call)
+        given |= _checked(forms.Context.model_validate, fields).model_dump(exclude_none=True)
+    elif kind == "application/octet-stream" or kind.startswith("image/"):
+        data = await call.body()
+    else:
+        raise RequestError(
+            415,
+            f"Content-Type: must be application/json, multipart/form-data, application/octet-stream or image/..., "
+            f"but is {kind or 'missing'}.",
+        )
+    if uri is None and not data:
+        raise RequestError(422, "The image is empty.")
+    return Question(
+        reference, call.scope["state"]["request_id"], token_of(call.scope).name, data=data or None, uri=uri, **given
+    )
+
+
+async def _parts(call: Call) -> tuple[bytes, dict[str, str]]:
+    try:
+        form = await call.form(max_files=1, max_fields=len(_FIELDS))
+    except (MultiPartException, ValueError) as error:
+        raise RequestError(400, f"The form cannot be read: {error}") from error
+    image = form.get("image")
+    if not isinstance(image, UploadFile):
+        raise RequestError(422, "The form needs a file named 'image'.")
+    return await image.read(), {name: value for name, value in form.items() if isinstance(value, str) and value}
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(422, f"'image' is not base64: {error}.") from error
+
+
+def _checked(parse: Any, given: Any) -> Any:
+    try:
+        return parse(given)
+    except ValidationError as error:
+        raise RequestError(422, sentence(error.errors())) from error
+
+
+def sentence(errors: Any) -> str:
+    """What a validation found, in words."""
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in errors) + "."

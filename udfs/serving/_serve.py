@@ -1,0 +1,164 @@
+"""The life of a server: one session, HTTP and Quack over it, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+
+from models_py.errors import DuckspectError, RegistryError
+from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, warehouse_path
+from udfs import connect
+from udfs.handover import Control, Run
+from udfs.ledger import Album, Ledger, journal_folder
+from udfs.serving._addresses import Address
+from udfs.serving._app import application
+from udfs.serving._authorize import Guard
+from udfs.serving._front import App, Limits, PatientProtocol
+from udfs.serving._judge import Judge
+from udfs.serving._lineup import Lineup
+from udfs.serving._meters import Meters
+from udfs.serving._quack import Quack
+from udfs.serving._routes import Service
+from udfs.session import Session
+from udfs.tokens import Keyring, read_tokens
+
+_CHAMPIONS = "select distinct name from ml.model_aliases where alias = 'champion' order by name"
+_log = logging.getLogger("duckspect.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve a warehouse."""
+
+    warehouse: Path | None
+    tokens: Path
+    http: Address | None
+    quack: Address | None
+    keeps_images: bool = True
+    limits: Limits = field(default_factory=Limits)
+    drain_seconds: float = 30.0
+
+
+def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `run` runs commands that other processes hand over."""
+    if not read_tokens(options.tokens):
+        raise DuckspectError(
+            f"{options.tokens}: holds no token, so nobody could ask anything. "
+            f"Make one: `duckspect tokens add line1 --role writer`."
+        )
+    _log_to_stderr()
+    warehouse = warehouse_path(options.warehouse)
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listening(options.http)) if options.http else None
+        con = stack.enter_context(connect(warehouse))
+        os.environ[ENVIRONMENT_VARIABLE] = str(warehouse)  # for the commands that are handed over
+        session = Session.of(con)
+        ledger = Ledger(session.cursor, journal_folder(warehouse))
+        stack.callback(ledger.close)
+        meters = Meters()
+        keyring = Keyring(options.tokens)
+        if options.quack:
+            quack = Quack(con, options.quack, keyring, Guard(session.cursor))
+            quack.start(meters.asked)
+            stack.callback(quack.stop, options.drain_seconds)
+            say(f"Quack  quack:{options.quack.host}:{options.quack.port}")
+        lineup = Lineup(session.runtime(), con)
+        album = Album(files_folder(warehouse) / "served") if options.keeps_images else None
+        judge = Judge(session.runtime(), lineup, ledger, album, meters)
+        app = application(Service(session, judge, lineup, meters), keyring, options.limits)
+
+        def run_settled(arguments: Sequence[str]) -> int:
+            ledger.flush()  # a build sees every verdict that was acknowledged before it
+            return run(arguments)
+
+        control = Control(warehouse, run_settled)
+        stack.callback(control.close)
+        names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
+        asyncio.run(_run(app, listener, options, lambda: _warm(lineup, names), say))
+        say("Stopping: what is at work is finished first.")
+
+
+@contextmanager
+def _listening(address: Address) -> Iterator[socket.socket]:
+    """A socket, taken before anything slow begins."""
+    try:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        listener = socket.create_server((address.host, address.port), family=family, backlog=1024)
+    except OSError as error:
+        raise DuckspectError(f"{address.host}:{address.port}: cannot be listened on: {error.strerror}.") from error
+    with listener:
+        yield listener
+
+
+async def _warm(lineup: Lineup, names: list[str]) -> None:
+    """Load the champions, so that the first client does not wait; one that cannot be loaded stops no other."""
+    for name in names:
+        try:
+            await lineup.find(name)
+        except (RegistryError, DuckspectError) as error:
+            _log.error("%s cannot be served: %s", name, error)
+
+
+async def _run(
+    app: App,
+    listener: socket.socket | None,
+    options: Options,
+    warm: Callable[[], Awaitable[None]],
+    say: Callable[[str], None],
+) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await warm()
+    if listener is None:
+        say("Ready.")
+        await stopping.wait()
+        return
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=int(options.drain_seconds),
+            limit_concurrency=16 * options.limits.at_once,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listener]))
+    host, port = listener.getsockname()[:2]
+    say(f"HTTP   http://{f'[{host}]' if ':' in host else host}:{port}/docs")
+    say("Ready.")
+    await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but signals are ours: it would raise them again once it is done, before anything is stored."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logger = logging.getLogger("duckspect")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
