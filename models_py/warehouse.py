@@ -96,6 +96,11 @@ def open_warehouse(path: str | Path | None = None, *, read_only: bool = False) -
     return con
 
 
+def probe(file: Path) -> None:
+    """Raise WarehouseError at once if a warehouse cannot be written now, before anything slow begins."""
+    _connect(file, read_only=False).close()
+
+
 def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     import duckdb
 

@@ -47,7 +47,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     model = classifier(Crowded)
     images, items = prepared(model, 10)
     engine = Engine(model, "cpu", "fp32")
-    answers = engine.submit(PREDICT, {}, items).result()
+    answers = engine.submit(PREDICT, {}, items).result().answers
     assert Crowded.seen == (10, 5, 2, 3, 5, 2, 3)
     assert engine.batch <= 5
     wanted = classifier().predict(images)

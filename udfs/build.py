@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from models_py.errors import WarehouseError
-from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, sql_folder, warehouse_path
+from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, probe, sql_folder, warehouse_path
 from udfs.session import Session
 
 _COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
@@ -66,6 +66,7 @@ def build(path: str | Path | None, arguments: Sequence[str]) -> Outcome:
     command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(place / "target")]
     command += ["--log-path", str(place / "logs"), "--log-level-file", "info", *arguments]
     environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
+    probe(warehouse)
     if Session.is_held_here(warehouse):
         return _built_here(command[3:], warehouse, results)
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603

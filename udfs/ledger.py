@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -30,7 +30,7 @@ from udfs.arrow import arrow_type
 _MOST = 256
 _TRIES = 5
 _CLOSED = None
-_MOVE_EVERY = 0.5
+_MOVE_EVERY = 5.0
 _SUFFIX = ".verdicts.jsonl"
 _TYPES = {str: "varchar", int: "bigint", float: "double", bool: "boolean", datetime: "timestamptz"}
 _log = logging.getLogger("duckspect.serve")
@@ -101,6 +101,9 @@ class Entry:
     batch_images: int | None = None
     seconds: float | None = None
     latency_ms: float | None = None
+
+
+_NAMES = tuple(field.name for field in fields(Entry))
 
 
 def identify(*parts: object) -> str:
@@ -187,7 +190,8 @@ class _Segments:
         """Write entries through to the disk."""
         if not entries:
             return
-        text = b"".join(json.dumps(asdict(entry), default=_plain).encode() + b"\n" for entry in entries)
+        rows = ({name: getattr(entry, name) for name in _NAMES} for entry in entries)
+        text = b"".join(json.dumps(row, default=_plain).encode() + b"\n" for row in rows)
         with self._lock:
             if self._open is None:
                 self._open = (self._folder / f"{time.time_ns():020}{_SUFFIX}").open("ab")
@@ -255,10 +259,9 @@ def _load(con: duckdb.DuckDBPyConnection, segments: Sequence[Path]) -> None:
 
 def _read(segment: Path) -> list[Entry]:
     """The entries of a segment; a last line without its end was never acknowledged."""
-    known = {field.name for field in fields(Entry)}
     entries = []
     for line in segment.read_bytes().split(b"\n")[:-1]:
-        row = {name: value for name, value in json.loads(line).items() if name in known}
+        row = {name: value for name, value in json.loads(line).items() if name in _NAMES}
         for name in ("judged_at", "captured_at"):
             row[name] = row[name] and datetime.fromisoformat(row[name])
         for region in row["regions"] or ():
@@ -294,11 +297,12 @@ class Album:
         """Write an image unless it is there, and return its path. A crash leaves no half of it under that name."""
         file = self._folder / digest[:2] / f"{digest}.{suffix}"
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_name(f".{digest}.{threading.get_ident()}.partial")
             try:
+                file.parent.mkdir(parents=True, exist_ok=True)
                 partial.write_bytes(data)
                 partial.replace(file)
-            finally:
+            except OSError as error:
                 partial.unlink(missing_ok=True)
+                raise WarehouseError(f"{file}: cannot be written: {error.strerror}.") from error
         return os.fspath(file)

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from models_py.errors import ImageError
+from models_py.errors import DuckspectError, ImageError
 from udfs.runtime._answers import Outcome
 from udfs.runtime._cache import ByteCache
 from udfs.runtime._engine import Kind, Prepared, Ran
@@ -17,6 +17,9 @@ from udfs.runtime._models import Served
 
 Look = Callable[[Decoded], tuple[Any, int]]
 """What a function without a model sees in an image, and how many bytes that is."""
+Keep = Callable[[bytes, Any], Any]
+"""What is made of the bytes of an image and what was seen in it, while the device computes."""
+_FACTS_KEPT = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Told:
 
     answer: Any = None
     facts: Any = None
+    kept: Any = None
     size_bytes: int = 0
     error: str | None = None
     is_cached: bool = False
@@ -34,13 +38,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An image that was read, and the answer that is known of it already."""
+    """An image that was read: its answer is known already, or the device is at it."""
 
-    facts: Any
-    size_bytes: int
     digest: bytes
+    size_bytes: int
+    facts: Any
+    kept: Any
     answer: Any = None
-    prepared: Prepared | None = None
+    running: Future[Ran] | None = None
 
 
 class Direct:
@@ -50,58 +55,64 @@ class Direct:
         self._images = images
         self._results = results
         self._look = look
-        self._seen: ByteCache[Any] = ByteCache(8 << 20)
+        self._facts: ByteCache[Any] = ByteCache(_FACTS_KEPT)
 
-    def tell(self, source: Source, served: Served, kind: Kind) -> Future[Told]:
-        """Answer one image; the future never fails for the image's sake."""
+    def tell(self, source: Source, served: Served, kind: Kind, keep: Keep) -> Future[Told]:
+        """Answer one image; what is wrong with it is told, and only what is wrong with us is raised."""
         told: Future[Told] = Future()
         told.set_running_or_notify_cancel()
-        key = (served.key, kind.name)
 
-        def judge(reading: Future[_Seen]) -> None:
-            try:
-                seen = reading.result()
-            except ImageError as error:
+        def go_on(reading: Future[_Seen]) -> None:
+            error = reading.exception()
+            if isinstance(error, ImageError):
                 told.set_result(Told(error=str(error)))
-                return
-            except Exception as error:  # one odd image must not end in a broken server
-                logging.getLogger("duckspect").warning("%s", source.uri or "an image", exc_info=True)
+            elif isinstance(error, DuckspectError):
+                told.set_exception(error)
+            elif error is not None:  # one odd image must not end in a broken server
+                logging.getLogger("duckspect").warning("%s", source.uri or "an image", exc_info=error)
                 told.set_result(Told(error=f"cannot be used: {type(error).__name__}: {error}"))
-                return
-            if seen.prepared is None:
-                told.set_result(Told(seen.answer, seen.facts, seen.size_bytes, is_cached=True))
-                return
-            served.engine.submit(kind, served.thresholds, [seen.prepared]).add_done_callback(
-                lambda running: finish(seen, running)
-            )
+            else:
+                self._finish(reading.result(), served, kind, told)
 
-        def finish(seen: _Seen, running: Future[Ran]) -> None:
+        pool().submit(self._see, source, served, kind, keep).add_done_callback(go_on)
+        return told
+
+    def _finish(self, seen: _Seen, served: Served, kind: Kind, told: Future[Told]) -> None:
+        if seen.running is None:
+            told.set_result(Told(seen.answer, seen.facts, seen.kept, seen.size_bytes, is_cached=True))
+            return
+
+        def take(running: Future[Ran]) -> None:
             error = running.exception()
             if error is not None:
                 told.set_exception(error)
                 return
             ran = running.result()
             answer = ran.answers[0]
-            self._results.put((key, seen.digest), Outcome(answer), kind.size(answer))
-            told.set_result(Told(answer, seen.facts, seen.size_bytes, batch=ran.images, seconds=ran.seconds))
+            self._results.put(_key(served, kind, seen.digest), Outcome(answer), kind.size(answer))
+            told.set_result(Told(answer, seen.facts, seen.kept, seen.size_bytes, batch=ran.images, seconds=ran.seconds))
 
-        pool().submit(self._see, source, served, key).add_done_callback(judge)
-        return told
+        seen.running.add_done_callback(take)
 
-    def _see(self, source: Source, served: Served, key: Hashable) -> _Seen:
+    def _see(self, source: Source, served: Served, kind: Kind, keep: Keep) -> _Seen:
         data, digest = self._images.read(source)
-        known, facts = self._results.get((key, digest)), self._seen.get(digest)
+        known = self._results.get(_key(served, kind, digest))
+        facts = self._facts.get(digest)
         if known is not None and facts is not None:
-            return _Seen(facts, len(data), digest, known.answer)
+            return _Seen(digest, len(data), facts, keep(data, facts), known.answer)
 
         def use(found: Decoded) -> _Seen:
-            facts, size = self._look(found)
-            self._seen.put(digest, facts, size)
-            if known is not None:
-                return _Seen(facts, len(data), digest, known.answer)
-            square = served.engine.prepare(found.pixels).permute(1, 2, 0).contiguous()
-            return _Seen(
-                facts, len(data), digest, prepared=Prepared(square, (found.pixels.shape[1], found.pixels.shape[2]))
-            )
+            running = None
+            if known is None:  # the device first: there is more to be seen while it computes
+                square = served.engine.prepare(found.pixels).permute(1, 2, 0).contiguous()
+                size = (found.pixels.shape[1], found.pixels.shape[2])
+                running = served.engine.submit(kind, served.thresholds, [Prepared(square, size)])
+            facts, room = self._look(found)
+            self._facts.put(digest, facts, room)
+            return _Seen(digest, len(data), facts, keep(data, facts), known and known.answer, running)
 
         return self._images.decoded(data, digest, use)
+
+
+def _key(served: Served, kind: Kind, digest: bytes) -> Hashable:
+    return (served.key, kind.name), digest

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
+import cv2
 import torch
 
 from models_py.errors import ImageError
@@ -19,6 +20,7 @@ from models_py.images.decode import decode, open_bytes
 from models_py.images.header import ImageFacts
 from udfs.runtime._budget import Budget
 from udfs.runtime._cache import ByteCache
+from udfs.runtime._places import use_threads
 from udfs.runtime._roots import Roots
 
 T = TypeVar("T")
@@ -34,7 +36,9 @@ _HASH_SIZE = 400
 @cache
 def pool() -> ThreadPoolExecutor:
     """Threads that read and decode; the device computes meanwhile."""
-    return ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="duckspect-decode")
+    cv2.setNumThreads(1)  # the images are the parallelism here
+    count = max(2, os.cpu_count() or 1)
+    return ThreadPoolExecutor(count, "duckspect-decode", initializer=use_threads, initargs=(1,))
 
 
 @dataclass(frozen=True, slots=True)

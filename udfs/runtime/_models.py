@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
 from models_py.model import DEFAULT_THRESHOLDS
-from models_py.registry import Version, find, list_versions, load_artifact, thresholds
+from models_py.registry import Version, find, list_versions, thresholds
 from udfs.runtime._calls import Query
 from udfs.runtime._engine import Engine
 
@@ -93,7 +93,7 @@ class Models:
         key = (version.artifact_sha256, device, precision)
         with self._loading:
             if key not in self._engines:
-                self._engines[key] = Engine(load_artifact(version.folder, version.artifact_sha256), device, precision)
+                self._engines[key] = Engine.load(version.folder, version.artifact_sha256, device, precision)
                 while len(self._engines) > _ENGINES_KEPT:
                     self._engines.popitem(last=False)
             self._engines.move_to_end(key)

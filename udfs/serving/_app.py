@@ -48,7 +48,7 @@ def _problem(request: Request, status: int, reason: str, headers: Any = None) ->
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
-    return _problem(request, error.status_code, f"{error.detail}.", error.headers)
+    return _problem(request, error.status_code, f"{error.detail.rstrip('.')}.", error.headers)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -156,8 +156,9 @@ class Guard:
 
     def _check_target(self, statement: exp.Expr) -> None:
         """Evidence is appended to, never changed."""
-        named = [item for item in (statement.this, *statement.expressions) if isinstance(item, exp.Expr)]
-        for target in (table for item in named for table in item.find_all(exp.Table)):
+        reads_others = isinstance(statement, exp.Create | exp.Insert | exp.Update | exp.Delete | exp.Merge)
+        place = statement.this if reads_others else statement
+        for target in place.find_all(exp.Table):
             schema = target.db.lower()
             if schema in _EVIDENCE and not (isinstance(statement, exp.Insert) and schema == "raw"):
                 what = type(statement).__name__.upper()

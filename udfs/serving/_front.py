@@ -27,7 +27,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = re.compile(r"/(healthz|readyz|docs|redoc|openapi\.json|v2|v2/health/(live|ready)|static-offline-docs/.*)?")
 _JUDGES = re.compile(r"/v[12]/models/.+/(predict|infer)")
-_HEADERS_WITHIN = 10.0
 _log = logging.getLogger("duckspect.serve")
 
 
@@ -35,6 +34,7 @@ _log = logging.getLogger("duckspect.serve")
 class Limits:
     """How much one client, and all together, may ask for."""
 
+    header_seconds: float = 10.0
     body_bytes: int = 32 << 20
     body_seconds: float = 15.0
     seconds: float = 30.0
@@ -213,9 +213,13 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's, with an end to its patience: the headers of a request must be complete within seconds."""
+def impatient(seconds: float) -> type[HttpToolsProtocol]:
+    """Uvicorn's protocol, with an end to its patience: the headers of a request must be complete within seconds."""
+    return type("ImpatientProtocol", (_Impatient,), {"patience": seconds})
 
+
+class _Impatient(HttpToolsProtocol):
+    patience: float
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -236,7 +240,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(_HEADERS_WITHIN, self._give_up)
+            self._timer = self.loop.call_later(self.patience, self._give_up)
 
     def _forget(self) -> None:
         if self._timer is not None:
@@ -244,6 +248,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _give_up(self) -> None:
-        _log.warning("refused: %s sent no complete headers in %g s", (self.client or ("somebody",))[0], _HEADERS_WITHIN)
+        client = (self.client or ("somebody",))[0]
+        _log.warning("refused: %s sent no complete headers in %g s", client, self.patience)
         self._timer = None
         self.transport.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -96,17 +97,15 @@ class Judge:
     async def judge(self, question: Question) -> Verdict:
         """The verdict; UnusableImageError if the image is at fault."""
         started = time.perf_counter()
-        served = await self._lineup.find(question.reference)
-        told = await asyncio.wrap_future(self._direct.tell(question.source, served, PREDICT))
+        served, told = await self._told(question)
         if told.error is not None:
             self._meters.verdicts.labels(served.version.name, served.version.version, "unusable").inc()
             self._ledger.add(_rejection(question, served, told.error))
             raise UnusableImageError(told.error)
         regions = regions_of(told.answer)
         defects = defects_of(served, told.answer, regions)
-        uri = question.uri or await self._kept(question, told)
         latency = (time.perf_counter() - started) * 1000
-        entry = _entry(question, served, told, regions, uri, is_defective=bool(defects), latency_ms=latency)
+        entry = _entry(question, served, told, regions, is_defective=bool(defects), latency_ms=latency)
         await asyncio.wrap_future(self._ledger.add(entry))
         self._meters.judged(served, told, is_defective=bool(defects))
         return Verdict(served, told.answer, regions, defects, entry)
@@ -119,12 +118,26 @@ class Judge:
             raise UnusableImageError(made[0].error)
         return bytes(made[0].answer)
 
-    async def _kept(self, question: Question, told: Told) -> str:
-        """Where the upload is found later; an image that is not kept has a name nobody can open."""
-        digest = told.facts["sha256"]
-        if self._album is None or question.data is None:
-            return f"urn:sha256:{digest}"
-        return await asyncio.to_thread(self._album.keep, question.data, digest, told.facts["format"])
+    async def _told(self, question: Question) -> tuple[Served, Told]:
+        """The model that answers now, and its answer: work begins on the guess that it is the one of last time."""
+        guess = self._lineup.last(question.reference)
+        telling = None if guess is None else self._direct.tell(question.source, guess, PREDICT, self._keep(question))
+        served = await self._lineup.find(question.reference)
+        if telling is None or served is not guess:
+            telling = self._direct.tell(question.source, served, PREDICT, self._keep(question))
+        return served, await asyncio.wrap_future(telling)
+
+    def _keep(self, question: Question) -> Callable[[bytes, dict[str, Any]], str]:
+        """Where the image is found later; an upload that is not kept has a name that nobody can open."""
+
+        def keep(data: bytes, facts: dict[str, Any]) -> str:
+            if question.uri is not None:
+                return question.uri
+            if self._album is None:
+                return f"urn:sha256:{facts['sha256']}"
+            return self._album.keep(data, facts["sha256"], facts["format"])
+
+        return keep
 
 
 def _visible(verdict: Verdict) -> list[dict[str, Any]]:
@@ -153,7 +166,6 @@ def _entry(
     served: Served,
     told: Told,
     regions: list[dict[str, Any]],
-    uri: str,
     *,
     is_defective: bool,
     latency_ms: float,
@@ -171,7 +183,7 @@ def _entry(
         client=question.client,
         device=served.engine.device,
         judged_at=datetime.now(UTC),
-        uri=uri,
+        uri=told.kept,
         inspection_id=identify(question.request_id, image_id, *shown) if question.is_inspection else None,
         image_id=image_id,
         format=facts["format"],

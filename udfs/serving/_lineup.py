@@ -53,6 +53,10 @@ class Lineup:
             return served
         return await asyncio.to_thread(self._load, reference, self._generation)
 
+    def last(self, reference: str) -> Served | None:
+        """What answered a reference last."""
+        return self._found.get(reference, (0, None))[1]
+
     def _is_waiting(self, reference: str) -> bool:
         """Whether the version that should answer was broken a moment ago."""
         generation, until = self._broken.get(reference, (-1, 0.0))

@@ -122,7 +122,9 @@ def routes(service: Service) -> APIRouter:
         serving = {reference: served.version.reference for reference, served in service.lineup.serving.items()}
         return forms.Health(ready=True, models=serving, broken=service.lineup.broken)
 
-    @router.get("/metrics", summary="For Prometheus", tags=["health"], responses=_some(401))
+    @router.get(
+        "/metrics", summary="For Prometheus", tags=["health"], responses=_some(401), response_class=PlainTextResponse
+    )
     def metrics() -> Response:
         return Response(service.meters.text(), media_type="text/plain; version=0.0.4")
 

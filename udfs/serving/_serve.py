@@ -23,7 +23,7 @@ from udfs.ledger import Album, Ledger, journal_folder
 from udfs.serving._addresses import Address
 from udfs.serving._app import application
 from udfs.serving._authorize import Guard
-from udfs.serving._front import App, Limits, PatientProtocol
+from udfs.serving._front import App, Limits, impatient
 from udfs.serving._judge import Judge
 from udfs.serving._lineup import Lineup
 from udfs.serving._meters import Meters
@@ -84,7 +84,10 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
         control = Control(warehouse, run_settled)
         stack.callback(control.close)
         names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
-        asyncio.run(_run(app, listener, options, lambda: _warm(lineup, names), say))
+        with asyncio.Runner(
+            loop_factory=uvicorn.Config(app, loop="auto", log_config=None).get_loop_factory()
+        ) as runner:
+            runner.run(_run(app, listener, options, lambda: _warm(lineup, names), say))
         say("Stopping: what is at work is finished first.")
 
 
@@ -128,7 +131,7 @@ async def _run(
     server = _Server(
         uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=impatient(options.limits.header_seconds),
             loop="none",
             lifespan="off",
             access_log=False,

@@ -1,0 +1,184 @@
+"""What stands before the routes of the server: tokens, limits, patience."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from models_py.errors import DuckspectError
+from udfs.serving import Limits, address_of
+from udfs.serving._front import Front, impatient
+from udfs.serving._meters import Meters
+from udfs.tokens import Keyring, TokenError, add_token, read_tokens, remove_token
+
+PREDICT = "/v1/models/pcb/predict"
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    return tmp_path / "tokens.json"
+
+
+def front(tokens, app, **limits):
+    return Front(app, Keyring(tokens), Limits(**limits), Meters())
+
+
+async def slow(scope, receive, send):
+    """An application that answers after what its path says, in milliseconds."""
+    await receive()
+    await asyncio.sleep(0.3 if "slow" in scope["query_string"].decode() else 0)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+async def ask(app, path=PREDICT, token="", query="", messages=None, headers=()):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    waiting = list(messages or [{"type": "http.request", "body": b"x", "more_body": False}])
+
+    async def receive():
+        if not waiting:
+            await asyncio.sleep(60)
+        return waiting.pop(0)
+
+    listed = [(b"authorization", f"Bearer {token}".encode()), *headers]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": query.encode(), "headers": listed}
+    await app({**scope, "client": ("127.0.0.1", 1)}, receive, send)
+    head = dict(sent[0]["headers"])
+    body = sent[1]["body"]
+    return sent[0]["status"], head, json.loads(body)["error"] if body.startswith(b"{") else body
+
+
+def test_too_many_at_once_are_sent_away_with_a_time_to_come_back(tokens):
+    token = add_token(tokens, "line1", "writer")
+    app = front(tokens, slow, at_once=3)
+
+    async def rush():
+        return await asyncio.gather(*(ask(app, token=token, query="slow") for _ in range(5)))
+
+    answers = asyncio.run(rush())
+    assert sorted(status for status, _, _ in answers) == [200, 200, 200, 429, 429]
+    refused = next(answer for answer in answers if answer[0] == 429)
+    assert int(refused[1][b"retry-after"]) >= 1
+    assert "3 requests are waiting" in refused[2]
+    assert asyncio.run(ask(app, token=token))[0] == 200
+
+
+def test_a_request_without_an_answer_is_given_up(tokens):
+    token = add_token(tokens, "line1", "writer")
+    status, _, reason = asyncio.run(ask(front(tokens, slow, seconds=0.05), token=token, query="slow"))
+    assert (status, "0.05 seconds" in reason) == (504, True)
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])
+def test_a_body_beyond_the_limit_is_not_read(tokens, declared):
+    token = add_token(tokens, "line1", "writer")
+    messages = [{"type": "http.request", "body": b"x" * 600, "more_body": True}] * 3
+    headers = [(b"content-length", b"1800")] if declared else []
+    status, _, reason = asyncio.run(
+        ask(front(tokens, slow, body_bytes=1000), token=token, messages=messages, headers=headers)
+    )
+    assert (status, "1,000 bytes" in reason) == (413, True)
+
+
+def test_a_body_that_dawdles_is_given_up(tokens):
+    token = add_token(tokens, "line1", "writer")
+    messages = [{"type": "http.request", "body": b"x", "more_body": True}]
+    status, _, reason = asyncio.run(ask(front(tokens, slow, body_seconds=0.05), token=token, messages=messages))
+    assert (status, "0.05 seconds" in reason) == (408, True)
+
+
+def test_an_application_that_fails_is_no_secret_and_no_traceback(tokens):
+    token = add_token(tokens, "line1", "writer")
+
+    async def broken(scope, receive, send):
+        raise ValueError("inner detail")
+
+    status, _, reason = asyncio.run(ask(front(tokens, broken), token=token))
+    assert (status, "inner" in reason) == (500, False)
+
+
+@contextlib.contextmanager
+def listening(app, patience):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, http=impatient(patience), lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_clients_that_never_finish_their_headers_are_cut_off_and_cost_the_others_nothing(tokens):
+    token = add_token(tokens, "line1", "writer")
+    with listening(front(tokens, slow), 0.5) as place, contextlib.ExitStack() as stack:
+        dawdlers = [stack.enter_context(socket.create_connection(place)) for _ in range(50)]
+        for client in dawdlers:
+            client.sendall(b"POST /v1/models/pcb/predict HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with socket.create_connection(place) as client:
+            request = (
+                f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 1\r\n\r\nx"
+            )
+            client.sendall(request.encode())
+            assert b"200 OK" in client.recv(1000)
+        started = time.monotonic()
+        for client in dawdlers:
+            client.settimeout(5)
+            assert client.recv(100) == b""
+        assert time.monotonic() - started < 4
+
+
+def test_tokens_are_kept_as_hashes_and_read_again_when_they_change(tokens):
+    keyring = Keyring(tokens)
+    assert keyring.find("anything") is None
+    token = add_token(tokens, "line1", "writer")
+    found = keyring.find(token)
+    assert (found.name, found.role, found.may("reader"), found.may("admin")) == ("line1", "writer", True, False)
+    assert token not in tokens.read_text()
+    assert keyring.holds(found)
+    remove_token(tokens, "line1")
+    assert keyring.find(token) is None
+    assert not keyring.holds(found)
+    add_token(tokens, "line2", "reader")
+    tokens.write_text("{damaged")
+    assert keyring.find(token) is None
+
+
+def test_what_is_wrong_with_a_token_is_said(tokens):
+    add_token(tokens, "line1", "writer")
+    with pytest.raises(TokenError, match="has a token already"):
+        add_token(tokens, "line1", "reader")
+    with pytest.raises(TokenError, match="reader, writer, admin"):
+        add_token(tokens, "line2", "root")
+    with pytest.raises(TokenError, match="name: must be"):
+        add_token(tokens, "a b", "reader")
+    with pytest.raises(TokenError, match="Names: line1"):
+        remove_token(tokens, "line9")
+    tokens.write_text("[]")
+    with pytest.raises(TokenError, match="cannot be read"):
+        read_tokens(tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"), [(":80", "127.0.0.1", 80), ("[::1]:9494", "::1", 9494), ("plant:1", "plant", 1)]
+)
+def test_addresses_are_read(text, host, port):
+    found = address_of(text, "--http")
+    assert (found.host, found.port) == (host, port)
+
+
+@pytest.mark.parametrize("text", ["", "8480", "host:", "host:http", "host:0", "host:70000"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(DuckspectError, match="HOST:PORT"):
+        address_of(text, "--http")
