@@ -95,7 +95,7 @@ class Server:
 
     def settle(self) -> None:
         """Have verdicts moved into the warehouse now: every command that runs in the server sees them all."""
-        assert hand_over(self.warehouse, ["info", "-w", str(self.warehouse)], lambda name, text: None) == 0
+        assert hand_over(self.warehouse, ["info", "-w", str(self.warehouse)], lambda *_: None) == 0
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
