@@ -82,20 +82,20 @@ scored_here as (
 scored_by_server as (
 
     select
-        prediction_id,
-        image_id,
-        model,
-        version,
-        artifact_sha256,
-        task,
-        label,
+        verdicts.prediction_id,
+        verdicts.image_id,
+        verdicts.model,
+        verdicts.version,
+        verdicts.artifact_sha256,
+        verdicts.task,
+        verdicts.label,
         cast(null as varchar) as error,
-        confidence,
-        score,
-        brightness,
-        sharpness,
-        regions,
-        judged_at as scored_at
+        verdicts.confidence,
+        verdicts.score,
+        verdicts.brightness,
+        verdicts.sharpness,
+        verdicts.regions,
+        verdicts.judged_at as scored_at
     from verdicts
     {% if is_incremental() %}
         anti join done on verdicts.prediction_id = done.prediction_id
