@@ -15,7 +15,7 @@ demo: .venv/installed ## Set up, draw the demo plant, ingest it, and say what to
 	@$(BIN)/duckspect demo
 
 test: .venv/installed ## Set up and run the tests
-	@$(BIN)/python -m pytest
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed ## Check style, types and SQL
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from models_py.errors import DuckspectError
 
-COMMANDS = ("build", "info", "ingest", "models", "publish")
+COMMANDS = ("build", "info", "ingest", "models", "publish", "review")
 """What may run in a server; training would starve its clients."""
 Run = Callable[[Sequence[str]], int]
 _LONGEST = 1 << 20

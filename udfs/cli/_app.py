@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _build, _data, _models, _query, _serve, _workshop
+from udfs.cli import _build, _dashboard, _data, _models, _query, _serve, _workshop
 
 app = typer.Typer(
     name="duckspect",
@@ -50,6 +50,8 @@ for _command in (
     _build.publish,
     _build.export_sql,
     _serve.serve,
+    _dashboard.dashboard,
+    _dashboard.review,
     _query.sql,
     _query.explain,
     _query.functions,

@@ -1,6 +1,6 @@
 """One warehouse, many clients: HTTP and Quack over one session. Needs the extra `serve`."""
 
-from udfs.serving._addresses import Address, address_of
+from udfs.addresses import Address, address_of
 from udfs.serving._front import Limits
 from udfs.serving._serve import Options, serve
 

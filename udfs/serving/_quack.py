@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from models_py.errors import DuckspectError, WarehouseError
-from udfs.serving._addresses import Address
+from udfs.addresses import Address
 from udfs.serving._authorize import Guard, RefusedError
 from udfs.tokens import Keyring, Token
 

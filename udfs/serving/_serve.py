@@ -18,9 +18,9 @@ import uvicorn
 from models_py.errors import DuckspectError, RegistryError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, warehouse_path
 from udfs import connect
+from udfs.addresses import Address
 from udfs.handover import Control, Run
 from udfs.ledger import Album, Ledger, journal_folder
-from udfs.serving._addresses import Address
 from udfs.serving._app import application
 from udfs.serving._authorize import Guard
 from udfs.serving._front import App, Limits, impatient

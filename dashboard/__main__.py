@@ -1,0 +1,17 @@
+"""Streamlit with everything loaded that a first page needs: `python -m dashboard --server.port=8501`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import altair  # noqa: F401 - here, so that the first visitor does not wait for it
+import pandas  # noqa: F401
+from streamlit.web.cli import main
+
+import udfs.build
+import udfs.session  # noqa: F401
+
+if __name__ == "__main__":
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
+    main()

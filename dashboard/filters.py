@@ -1,0 +1,63 @@
+"""The filters of all pages; they live in the URL, so that a view can be shared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import streamlit as st
+
+from dashboard.source import Source
+
+_LISTS = ("line", "product", "shift", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the pages show; an empty list is everything."""
+
+    since: date
+    until: date
+    line: list[str]
+    product: list[str]
+    shift: list[str]
+    model: list[str]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """For the variables of the SQL."""
+        return {name: getattr(self, name) for name in ("since", "until", *_LISTS)}
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """The period before, as long as this one."""
+        days = (self.until - self.since).days + 1
+        return {**self.values, "since": self.since - timedelta(days), "until": self.since - timedelta(1)}
+
+
+def choose(source: Source, names: tuple[str, ...]) -> Filters:
+    """Show the filters that a page has, and read them; `time` is from and to."""
+    known = source.rows("choices").iloc[0]
+    first, last = _day(known["first_date"]), _day(known["last_date"])
+    since, until = first, last
+    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
+    with st.sidebar:
+        if names:
+            st.subheader("Filters", anchor=False)
+        if "time" in names:
+            since = st.date_input("From", _recent(first, last), first, last, key="from", bind="query-params")
+            until = st.date_input("To", last, first, last, key="to", bind="query-params")
+        for name in (item for item in _LISTS if item in names):
+            title = name.capitalize()
+            lists[name] = st.multiselect(title, list(known[name]), key=name, placeholder="all", bind="query-params")
+    return Filters(min(since, until), max(since, until), **lists)
+
+
+def _day(value: Any) -> date:
+    return date.today() if value is None or value != value else value.date()
+
+
+def _recent(first: date, last: date) -> date:
+    """The later half of what there is, a month at most, so that there is a period before."""
+    return max(first, last - timedelta(min(29, (last - first).days // 2)))

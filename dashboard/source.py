@@ -1,0 +1,84 @@
+"""Where the pages' rows come from: the published copy, opened anew whenever a build replaces it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import streamlit as st
+
+from models_py.errors import WarehouseError
+from models_py.warehouse import sql_folder, warehouse_path
+from udfs import connect
+from udfs.build import publish, published_path
+
+Stamp = tuple[int, int, int]
+Values = dict[str, Any]
+_VARIABLE = re.compile(r"getvariable\('(\w+)'\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A published copy in one state."""
+
+    warehouse: Path
+    file: Path
+    stamp: Stamp
+
+    def rows(self, name: str, **values: Any) -> pd.DataFrame:
+        """The rows of `sql/dashboard/NAME.sql`, with values for its variables."""
+        return _rows(self, name, tuple(sorted((key, _literal(value)) for key, value in values.items())))
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection with the SQL functions, for reading."""
+        return _connection(self.file, self.stamp).cursor()
+
+
+def find_source() -> Source:
+    """The copy that readers have; it is made if a build was never published."""
+    warehouse = warehouse_path()
+    file = published_path(warehouse)
+    if not file.exists():
+        if not warehouse.exists():
+            raise WarehouseError(f"There is no warehouse at {warehouse}. Make one: `duckspect demo`.")
+        publish(warehouse)
+    found = os.stat(file)
+    source = Source(warehouse, file, (found.st_ino, found.st_mtime_ns, found.st_size))
+    with source.cursor() as con:
+        known = con.execute("select 1 from duckdb_views() where view_name = 'kpi_summary'").fetchone()
+    if known is None:
+        raise WarehouseError(f"{warehouse} has no KPI views yet. Build them: `duckspect build`.")
+    return source
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 - another state, another file
+    return connect(file, read_only=True)
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _rows(source: Source, name: str, literals: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    text = (sql_folder() / "dashboard" / f"{name}.sql").read_text()
+    values = dict(literals)
+    with source.cursor() as con:
+        return con.execute(_VARIABLE.sub(lambda match: values[match[1]], text)).df()
+
+
+def _literal(value: Any) -> str:
+    """A value as SQL; strings cannot end their quotes."""
+    if value is None or value == []:
+        return "null"
+    if isinstance(value, list):
+        return f"[{', '.join(_literal(item) for item in value)}]"
+    if isinstance(value, date):
+        return f"date '{value.isoformat()}'"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value).replace("'", "''")
+    return f"'{text}'"

@@ -1,0 +1,60 @@
+"""What the pages change: reviews, promotions. Done in this process, or by the server if one holds the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from models_py.errors import BusyWarehouseError, DuckspectError
+from models_py.registry import promote, rollback
+from udfs import connect
+from udfs.build import publish
+from udfs.handover import hand_over
+from udfs.review import Review, record
+
+
+def save_review(warehouse: Path, review: Review) -> list[str]:
+    """Record a review; who else reviewed the same today."""
+    arguments = ["review", review.inspection_id, "--verdict", review.verdict, "--reviewer", review.reviewer]
+    arguments += ["--label", review.label] if review.label else []
+    arguments += ["--model", f"{review.model}@{review.version}"] if review.model else []
+    arguments += ["--box", ",".join(map(str, review.box))] if review.box else []
+    return _done(warehouse, lambda: record(warehouse, review), arguments) or []
+
+
+def promote_version(warehouse: Path, reference: str, force: str | None) -> None:
+    """Make a version the champion through the gate, or for a reason in spite of it; readers see it at once."""
+
+    def work() -> None:
+        with connect(warehouse) as con:
+            promote(con, reference, force=force)
+        publish(warehouse)
+
+    arguments = ["models", "promote", reference, *(["--force", force] if force else [])]
+    _done(warehouse, work, arguments, ["publish"])
+
+
+def roll_back(warehouse: Path, name: str, reason: str) -> None:
+    """Let the champion before be the champion again."""
+
+    def work() -> None:
+        with connect(warehouse) as con:
+            rollback(con, name, reason=reason)
+        publish(warehouse)
+
+    _done(warehouse, work, ["models", "rollback", name, "--reason", reason], ["publish"])
+
+
+def _done(warehouse: Path, work: Callable[[], list[str] | None], *commands: list[str]) -> list[str] | None:
+    try:
+        return work()
+    except BusyWarehouseError as busy:
+        said: list[str] = []
+        for command in commands:
+            arguments = [*command, "--warehouse", str(warehouse)]
+            status = hand_over(warehouse, arguments, lambda _, text: said.append(text))
+            if status is None:
+                raise busy from None
+            if status:
+                raise DuckspectError("".join(said).removeprefix("Error: ").strip()) from None
+        return None

@@ -1,0 +1,11 @@
+-- Which version had which alias, and why.
+select
+    alias,
+    version,
+    reason,
+    changed_by,
+    valid_from,
+    valid_to
+from ml.alias_history
+where name = getvariable('model')
+order by valid_from desc

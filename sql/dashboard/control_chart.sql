@@ -1,0 +1,17 @@
+-- The p-chart of each line.
+select
+    line_id,
+    production_date,
+    unit_count,
+    defect_rate,
+    centre,
+    lower_limit,
+    upper_limit,
+    is_out_of_control
+from kpi_control_chart
+where
+    production_date between getvariable('since') and getvariable('until')
+    and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
+order by
+    line_id,
+    production_date

@@ -1,0 +1,10 @@
+-- What counts as a defect on an inspected image.
+select
+    label,
+    confidence,
+    x1,
+    y1,
+    x2,
+    y2
+from defect_log
+where inspection_id = getvariable('inspection_id')

@@ -1,0 +1,15 @@
+-- What the versions reach.
+select
+    version,
+    subset,
+    metric,
+    value,
+    image_count,
+    is_primary
+from kpi_model_metrics
+where model = getvariable('model')
+order by
+    version desc,
+    subset asc,
+    is_primary desc,
+    metric asc

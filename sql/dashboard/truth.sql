@@ -1,0 +1,9 @@
+-- What people say of an image.
+select
+    label,
+    x1,
+    y1,
+    x2,
+    y2
+from labels
+where image_id = getvariable('image_id')

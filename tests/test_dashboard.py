@@ -1,0 +1,247 @@
+"""The dashboard in a real browser: pages without errors, numbers of the views, a review by clicking, an upload."""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from conftest import duckspect
+from PIL import Image
+from server import free_port, serving
+
+from models_py.errors import DuckspectError
+from udfs import connect
+from udfs.cli._pages import run_dashboard
+from udfs.review import Review, ReviewError, record
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PAGES = ("", "vision-lab", "review-desk", "models", "about")
+browsed = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the dashboard")
+
+
+@contextlib.contextmanager
+def dashboard(warehouse):
+    port = free_port()
+    command = [sys.executable, "-m", "udfs.cli", "dashboard", "-w", str(warehouse), "--http", f"127.0.0.1:{port}"]
+    with subprocess.Popen(
+        command, env=os.environ, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            for _ in range(300):
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def warehouse(built_plant, tmp_path_factory):
+    """A copy of the built plant, published for its readers."""
+    from trained import copy_warehouse
+
+    copied = copy_warehouse(built_plant, tmp_path_factory.mktemp("dashboard"))
+    assert duckspect("publish", "-w", str(copied)).returncode == 0
+    return copied
+
+
+@pytest.fixture(scope="module")
+def site(warehouse):
+    with dashboard(warehouse) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as player:
+        found = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+def opened(browser, url):
+    """A page once it has settled."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(url)
+    page.wait_for_selector("h1", timeout=30_000)
+    settled(page)
+    return page
+
+
+def settled(page):
+    page.wait_for_timeout(300)
+    page.wait_for_function(
+        "!document.querySelector('[data-testid=stApp][data-test-script-state=running]')", timeout=30_000
+    )
+
+
+def errors(page):
+    return page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts()
+
+
+def colourful(image):
+    """Whether something is drawn on a grey image."""
+    return np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=2).max() > 100
+
+
+def metric(page, title):
+    found = page.locator("[data-testid=stMetric]").filter(has_text=title).first
+    return found.locator("[data-testid=stMetricValue]").inner_text()
+
+
+@browsed
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_shows_itself_without_an_error(browser, site, path):
+    page = opened(browser, f"{site}/{path}")
+    assert errors(page) == []
+    assert page.locator("h1").inner_text()
+    page.close()
+
+
+@browsed
+def test_the_numbers_are_those_of_the_views(browser, site, warehouse):
+    with connect(warehouse, read_only=True) as con:
+        first, last, wanted = con.execute(
+            "select first_date, last_date, {'Yield': yield_share, 'First-pass yield': first_pass_yield, "
+            "'Defect rate': defect_rate, 'False-positive rate': false_positive_rate} from kpi_summary"
+        ).fetchone()
+        line, units = con.execute(
+            "select line_id, sum(unit_count) from kpi_daily_quality group by line_id order by line_id limit 1"
+        ).fetchone()
+    page = opened(browser, f"{site}/?from={first}&to={last}")
+    for title, value in wanted.items():
+        assert metric(page, title) == ("no evidence" if value is None else f"{100 * value:.1f} %")
+    page.close()
+    page = opened(browser, f"{site}/?from={first}&to={last}&line={line}")
+    assert f"{units} units inspected" in page.locator("[data-testid=stCaptionContainer]").first.inner_text()
+    page.close()
+
+
+@browsed
+def test_what_has_no_evidence_does_not_show_zero(browser, site, warehouse):
+    with connect(warehouse, read_only=True) as con:
+        found = con.execute(
+            "select line_id from kpi_daily_quality group by line_id having sum(scored_count) = 0 limit 1"
+        ).fetchone()
+    assert found is not None
+    page = opened(browser, f"{site}/?line={found[0]}")
+    assert metric(page, "Defect rate") == "no evidence"
+    assert "No defect was found" in page.inner_text("body")
+    page.close()
+
+
+@browsed
+def test_an_upload_is_judged_and_drawn(browser, site, warehouse):
+    with connect(warehouse, read_only=True) as con:
+        uri, found = con.execute(
+            "select uri, count(*) from kpi_recent_detections where model = 'pcb' and x1 is not null group by uri "
+            "order by count(*) desc limit 1"
+        ).fetchone()
+    page = opened(browser, f"{site}/vision-lab?version=pcb%402")
+    page.locator("input[type=file]").set_input_files(uri)
+    page.get_by_text(re.compile(r"\d+ regions")).first.wait_for(timeout=30_000)
+    settled(page)
+    assert errors(page) == []
+    assert f"{found} regions" in page.inner_text("body")
+    source = page.locator("[data-testid=stImage] img").first.get_attribute("src")
+    picture = page.request.get(site + source if source.startswith("/") else source).body()
+    assert colourful(Image.open(io.BytesIO(picture)))
+    assert not colourful(Image.open(uri))
+    page.close()
+
+
+@browsed
+def test_a_review_by_keyboard_is_on_record_and_the_next_one_comes(browser, site, warehouse):
+    with connect(warehouse, read_only=True) as con:
+        queue = con.execute("select inspection_id, unit_id from kpi_review_queue order by queue_rank").fetchall()
+    page = opened(browser, f"{site}/review-desk?reviewer=ana")
+    other = opened(browser, f"{site}/review-desk?reviewer=ben")
+    assert queue[0][1] in page.inner_text("body")
+    assert queue[1][1] in other.inner_text("body")
+    page.locator("h1").click()
+    page.keyboard.press("x")
+    page.get_by_text(re.compile("rejected")).first.wait_for(timeout=20_000)
+    settled(page)
+    assert queue[2][1] in page.inner_text("body")
+    assert errors(page) == []
+    with connect(warehouse) as con:
+        rows = con.execute("select inspection_id, verdict, label, reviewer, model from raw.reviews").fetchall()
+    assert rows == [(queue[0][0], "rejected", "good", "ana", rows[0][4])]
+    page.close()
+    other.close()
+
+
+@browsed
+def test_the_desk_works_while_the_warehouse_is_served(browser, site, warehouse):
+    with serving(warehouse) as server:
+        page = opened(browser, f"{site}/review-desk?reviewer=cleo")
+        page.get_by_role("button", name=re.compile("Confirm")).click()
+        page.get_by_text(re.compile("confirmed")).first.wait_for(timeout=20_000)
+        assert errors(page) == []
+        con = server.attach()
+        found = con.execute("from wh.query($$select verdict from raw.reviews where reviewer = 'cleo'$$)").fetchall()
+        assert found == [("confirmed",)]
+        page.close()
+
+
+@browsed
+def test_a_missing_build_is_said_with_the_remedy(browser, tmp_path):
+    with connect(tmp_path / "w.duckdb"):
+        pass
+    with dashboard(tmp_path / "w.duckdb") as url:
+        page = opened_error(browser, url)
+        assert "duckspect build" in page
+    with pytest.raises(DuckspectError, match="HOST:PORT"):
+        run_dashboard(tmp_path / "w.duckdb", "nowhere")
+
+
+def opened_error(browser, url):
+    page = browser.new_page()
+    page.goto(url)
+    page.locator("[data-testid=stAlertContentError]").wait_for(timeout=30_000)
+    text = page.inner_text("body")
+    page.close()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"verdict": "maybe"}, "confirmed, rejected, relabelled, missed"),
+        ({"verdict": "relabelled"}, "needs its class"),
+        ({"reviewer": " "}, "your name"),
+        ({"box": (5.0, 1.0, 2.0, 3.0)}, "x1 < x2"),
+        ({"inspection_id": "nothing"}, "there is no 'nothing'"),
+    ],
+)
+def test_a_review_that_makes_no_sense_is_refused(warehouse, change, words):
+    given = {"inspection_id": "nothing", "verdict": "confirmed", "label": None, "reviewer": "ana"} | change
+    with pytest.raises(ReviewError, match=re.escape(words)):
+        record(warehouse, Review(**given))
+
+
+def test_a_review_from_the_command_line_says_who_else_was_at_it(warehouse):
+    with connect(warehouse, read_only=True) as con:
+        inspection = con.execute("select inspection_id from kpi_review_queue order by queue_rank desc").fetchone()[0]
+    for reviewer in ("dora", "emil"):
+        given = ["review", inspection, "--verdict", "relabelled", "--label", "spur", "--reviewer", reviewer]
+        found = duckspect(*given, "--model", "pcb@1", "--box", "1,2,30,40", "-w", str(warehouse))
+        assert found.returncode == 0, found.stderr
+    assert "dora" in found.stdout
+    with connect(warehouse, read_only=True) as con:
+        rows = con.execute(
+            "select label, x2, version from raw.reviews where inspection_id = $1", [inspection]
+        ).fetchall()
+    assert rows == [("spur", 30.0, 1)] * 2

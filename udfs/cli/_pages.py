@@ -1,0 +1,82 @@
+"""Starting the dashboard, and what its review desk does, from the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from models_py.errors import DuckspectError
+from models_py.warehouse import ENVIRONMENT_VARIABLE, warehouse_path
+from udfs.cli._output import emit, note
+from udfs.review import Review, record
+
+_THEME = {
+    "theme.light.primaryColor": "#0072B2",
+    "theme.light.backgroundColor": "#FFFFFF",
+    "theme.light.secondaryBackgroundColor": "#F3F6F9",
+    "theme.light.textColor": "#1B2733",
+    "theme.dark.primaryColor": "#56B4E9",
+    "theme.dark.backgroundColor": "#10161D",
+    "theme.dark.secondaryBackgroundColor": "#1A232D",
+    "theme.dark.textColor": "#E6EDF3",
+    "theme.baseRadius": "8px",
+}
+
+
+def run_dashboard(warehouse: Path | None, address: str) -> None:
+    """Run Streamlit until it is stopped."""
+    from udfs.addresses import address_of
+
+    place = address_of(address, "--http")
+    if find_spec("streamlit") is None or find_spec("dashboard") is None:
+        raise DuckspectError(
+            "dashboard: needs the package streamlit. Install it with: pip install 'duckspect[dashboard]'"
+        )
+    options = {
+        "server.address": place.host,
+        "server.port": str(place.port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        **_THEME,
+    }
+    command = [sys.executable, "-m", "dashboard", *(f"--{name}={value}" for name, value in options.items())]
+    note(f"The dashboard is at http://{place.host}:{place.port}.")
+    environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse_path(warehouse))}
+    sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - our own page
+
+
+def run_review(
+    warehouse: Path | None,
+    inspection: str,
+    verdict: str,
+    reviewer: str,
+    label: str | None,
+    model: str | None,
+    box: str | None,
+) -> None:
+    """Record a review, and say who else was at it."""
+    name, _, version = (model or "").partition("@")
+    if model and not version.isdecimal():
+        raise DuckspectError(f"--model: must be a version, as pcb@1, but is {model!r}.")
+    others = record(
+        warehouse,
+        Review(inspection, verdict, label, reviewer, name or None, int(version) if version else None, _box(box)),
+    )
+    emit(f"{verdict}: on record; the next `duckspect build` counts it.")
+    if others:
+        emit(f"Reviewed today by {', '.join(others)} too; the latest counts.")
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DuckspectError(f"--box: must be X1,Y1,X2,Y2 in pixels, but is {text!r}.") from error
+    return x1, y1, x2, y2
