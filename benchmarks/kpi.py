@@ -1,7 +1,8 @@
 """How fast the KPI views answer over millions of defects.
 
 A warehouse is built by dbt without an image in it; then the tables below the aggregates are filled with drawn rows, the
-models above them are run, and every `kpi_*` view is read in full, five times, by a plain DuckDB connection.
+models above them are run, and every `kpi_*` view is read in full, five times, by a plain DuckDB connection; and so is
+what a change of filter asks on the dashboard's overview.
 
     python benchmarks/kpi.py                  # 10 million defects in 4 million inspections
     python benchmarks/kpi.py --defects 1e6
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from models_py.warehouse import sql_folder
 from udfs import connect
 from udfs.build import build
 
@@ -28,6 +30,18 @@ _ABOVE = (
     "fct_drift",
     "fct_model_days",
     "fct_review_queue",
+)
+_OVERVIEW = (
+    "quality",
+    "quality",
+    "quality_by_day",
+    "alerts",
+    "pareto",
+    "defects_by_line",
+    "defects_by_day",
+    "confidence",
+    "control_chart",
+    "detections",
 )
 _LINE = "'LINE_' || (hash(n, 'line') % 12)"
 _DRAWN = f"""
@@ -124,6 +138,7 @@ def main() -> None:
         seconds = built(warehouse, [word for name in _ABOVE for word in ("--select", name)])
         print(f"{', '.join(_ABOVE)} built and tested in {seconds:.1f} s")
         report(warehouse, arguments.threads)
+        report_filters(warehouse, arguments.threads)
 
 
 def report(warehouse: Path, threads: int) -> None:
@@ -141,6 +156,24 @@ def report(warehouse: Path, threads: int) -> None:
                 rows = con.execute(f"select * from {view}").to_arrow_table().num_rows
                 taken.append(1000 * (time.perf_counter() - started))
             print(f"| {view} | {rows:,} | {statistics.median(taken):.0f} | {max(taken):.0f} |")
+
+
+def report_filters(warehouse: Path, threads: int) -> None:
+    """What the overview asks when somebody changes a filter: half a year of one line."""
+    values = {"since": "date '2026-01-01'", "until": "date '2026-06-30'", "line": "['LINE_3']"}
+    with duckdb.connect(warehouse, read_only=True) as con:
+        con.execute(f"set threads = {threads}")
+        for name in ("product", "shift", "model"):
+            values[name] = "null"
+        for name, value in values.items():
+            con.execute(f"set variable {name} = {value}")
+        taken = []
+        for _ in range(5):
+            started = time.perf_counter()
+            for name in _OVERVIEW:
+                con.execute((sql_folder() / "dashboard" / f"{name}.sql").read_text()).fetchall()
+            taken.append(1000 * (time.perf_counter() - started))
+        print(f"\n{len(_OVERVIEW)} queries of the overview after a change of filter: {statistics.median(taken):.0f} ms")
 
 
 if __name__ == "__main__":

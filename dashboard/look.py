@@ -40,9 +40,9 @@ def picture(data: bytes | None, caption: str | None = None) -> None:
         st.image(data, caption, width="stretch")
 
 
-def chart(made: Chart, **given: Any) -> Any:
+def chart(made: Chart) -> None:
     """Show a chart in the width that there is."""
-    return st.altair_chart(made, width="stretch", **given)
+    st.altair_chart(made, width="stretch")
 
 
 def _colour(field: str, title: str | None = None) -> alt.Color:
@@ -52,7 +52,9 @@ def _colour(field: str, title: str | None = None) -> alt.Color:
 def pareto(rows: pd.DataFrame) -> Chart:
     """Bars from the most frequent down, and the line of what they make together."""
     order = rows["label"].tolist()
-    base = alt.Chart(rows).encode(x=alt.X("label:N", sort=order, title=None, axis=alt.Axis(labelAngle=-30)))
+    base = alt.Chart(rows).encode(
+        x=alt.X("label:N", sort=order, title=None, axis=alt.Axis(labelAngle=-30, labelOverlap=False))
+    )
     bars = base.mark_bar(color=BLUE, cornerRadiusTopLeft=3, cornerRadiusTopRight=3).encode(
         y=alt.Y("defect_count:Q", title="defects"), tooltip=["label", "defect_count"]
     )
@@ -66,7 +68,8 @@ def pareto(rows: pd.DataFrame) -> Chart:
 def heatmap(rows: pd.DataFrame) -> Chart:
     """Lines by defects, per thousand units."""
     base = alt.Chart(rows).encode(
-        x=alt.X("label:N", title=None, axis=alt.Axis(labelAngle=-30)), y=alt.Y("line_id:N", title=None)
+        x=alt.X("label:N", title=None, axis=alt.Axis(labelAngle=-30, labelOverlap=False)),
+        y=alt.Y("line_id:N", title=None),
     )
     value = "defects_per_thousand_units"
     cells = base.mark_rect().encode(
@@ -156,7 +159,7 @@ def curves(rows: pd.DataFrame, x: str, y: str, titles: tuple[str, str]) -> Chart
 def confusion(rows: pd.DataFrame) -> Chart:
     """Truth by prediction."""
     base = alt.Chart(rows).encode(
-        x=alt.X("predicted_label:N", title="predicted", axis=alt.Axis(labelAngle=-30)),
+        x=alt.X("predicted_label:N", title="predicted", axis=alt.Axis(labelAngle=-30, labelOverlap=False)),
         y=alt.Y("gold_label:N", title="truth"),
     )
     middle = float(rows["image_count"].max() or 0) / 2

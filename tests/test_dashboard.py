@@ -184,6 +184,39 @@ def test_a_review_by_keyboard_is_on_record_and_the_next_one_comes(browser, site,
 
 
 @browsed
+def test_a_missed_defect_is_drawn_where_the_mouse_was(browser, site, warehouse):
+    page = opened(browser, f"{site}/review-desk?reviewer=finn")
+    unit = page.inner_text("body").partition("Unit ")[2].split()[0]
+    with connect(warehouse, read_only=True) as con:
+        width, height = con.execute(
+            "select width_px, height_px from inspection_metadata where unit_id = $1", [unit]
+        ).fetchone()
+    page.get_by_text("Draw a missed defect").click()
+    canvas = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
+    canvas.wait_for(timeout=20_000)
+    settled(page)
+    place = canvas.bounding_box()
+    x, y = place["x"] + 0.25 * place["width"], place["y"] + 0.5 * place["height"]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.25 * place["width"], y + 0.2 * place["height"], steps=5)
+    page.mouse.up()
+    page.get_by_text(re.compile("Box: ")).wait_for(timeout=20_000)
+    page.get_by_role("combobox", name="Class").click()
+    page.keyboard.type("spur")
+    page.keyboard.press("Enter")
+    settled(page)
+    page.get_by_role("button", name=re.compile("Missed")).click()
+    page.get_by_text(re.compile("missed")).first.wait_for(timeout=20_000)
+    with connect(warehouse) as con:
+        box = con.execute("select x1, y1, x2, y2, label from raw.reviews where reviewer = 'finn'").fetchone()
+    assert box[4] == "spur"
+    shares = [box[0] / width, box[1] / height, box[2] / width, box[3] / height]
+    assert shares == pytest.approx([0.25, 0.5, 0.5, 0.7], abs=0.03)
+    page.close()
+
+
+@browsed
 def test_the_desk_works_while_the_warehouse_is_served(browser, site, warehouse):
     with serving(warehouse) as server:
         page = opened(browser, f"{site}/review-desk?reviewer=cleo")

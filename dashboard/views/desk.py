@@ -22,7 +22,7 @@ from udfs.review import Box, Review
 
 FILTERS: tuple[str, ...] = ("line", "product", "model")
 _CLAIM_SECONDS = 600.0
-_WIDE = 640
+_WIDE = 520
 
 
 class Claims:
@@ -113,7 +113,8 @@ def _picture(source: Source, item: Any) -> Box | None:
         st.image(picture, width="stretch")
         return None
     size = Image.open(io.BytesIO(picture)).size
-    state = look.chart(_canvas(picture, size), key=f"canvas {item['inspection_id']}", on_select="rerun")
+    key = f"canvas {item['inspection_id']}"
+    state = st.altair_chart(_canvas(picture, size), width="content", theme=None, key=key, on_select="rerun")
     drawn_box = (state or {}).get("selection", {}).get("box", {})
     if "x" not in drawn_box or "y" not in drawn_box:
         st.caption("Drag over the image to draw a box.")

@@ -20,7 +20,7 @@ create table ml.verdicts (
         y2 double,
         area double,
         mask blob
-    ) [],
+    )[],
     is_defective boolean not null,
     brightness double,
     sharpness double,
