@@ -114,7 +114,7 @@ def _picture(source: Source, item: Any) -> Box | None:
         return None
     size = Image.open(io.BytesIO(picture)).size
     key = f"canvas {item['inspection_id']}"
-    state = st.altair_chart(_canvas(picture, size), width="content", theme=None, key=key, on_select="rerun")
+    state: Any = st.altair_chart(_canvas(picture, size), width="content", theme=None, key=key, on_select="rerun")
     drawn_box = (state or {}).get("selection", {}).get("box", {})
     if "x" not in drawn_box or "y" not in drawn_box:
         st.caption("Drag over the image to draw a box.")
