@@ -52,8 +52,8 @@ def compiled(warehouse, test):
 
 
 def contents(warehouse):
-    """A hash of each table, whatever the order of its rows."""
-    names = [name for (name,) in ask(warehouse, TABLES)]
+    """A hash of each table, whatever the order of its rows; not of what counts the queries of other tests."""
+    names = [name for (name,) in ask(warehouse, TABLES) if not name.endswith("fct_scoring_days")]
     return {name: ask(warehouse, f"select count(*), sum(hash(t)) from {name} as t") for name in names}
 
 

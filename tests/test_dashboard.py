@@ -172,7 +172,7 @@ def test_a_review_by_keyboard_is_on_record_and_the_next_one_comes(browser, site,
     assert queue[1][1] in other.inner_text("body")
     page.locator("h1").click()
     page.keyboard.press("x")
-    page.get_by_text(re.compile("rejected")).first.wait_for(timeout=20_000)
+    page.locator("[data-testid=stToast]").get_by_text(re.compile("rejected")).wait_for(timeout=20_000)
     settled(page)
     assert queue[2][1] in page.inner_text("body")
     assert errors(page) == []
@@ -207,7 +207,7 @@ def test_a_missed_defect_is_drawn_where_the_mouse_was(browser, site, warehouse):
     page.keyboard.press("Enter")
     settled(page)
     page.get_by_role("button", name=re.compile("Missed")).click()
-    page.get_by_text(re.compile("missed")).first.wait_for(timeout=20_000)
+    page.locator("[data-testid=stToast]").get_by_text(re.compile("missed")).wait_for(timeout=20_000)
     with connect(warehouse) as con:
         box = con.execute("select x1, y1, x2, y2, label from raw.reviews where reviewer = 'finn'").fetchone()
     assert box[4] == "spur"
@@ -221,7 +221,7 @@ def test_the_desk_works_while_the_warehouse_is_served(browser, site, warehouse):
     with serving(warehouse) as server:
         page = opened(browser, f"{site}/review-desk?reviewer=cleo")
         page.get_by_role("button", name=re.compile("Confirm")).click()
-        page.get_by_text(re.compile("confirmed")).first.wait_for(timeout=20_000)
+        page.locator("[data-testid=stToast]").get_by_text(re.compile("confirmed")).wait_for(timeout=20_000)
         assert errors(page) == []
         con = server.attach()
         found = con.execute("from wh.query($$select verdict from raw.reviews where reviewer = 'cleo'$$)").fetchall()

@@ -16,6 +16,7 @@ from udfs.runtime import PREDICT
 from udfs.runtime._budget import Budget
 from udfs.runtime._cache import ByteCache
 from udfs.runtime._engine import Engine, Prepared
+from udfs.runtime._places import Places
 
 LABELS = ("a", "b", "c")
 
@@ -124,3 +125,42 @@ def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more
         thread.join(10)
     assert not any(thread.is_alive() for thread in threads)
     assert 0 < most[0] <= 100
+
+
+def test_an_order_alone_gets_all_cores_and_others_one_each():
+    found = Places([torch.device("cpu")])
+    if len(found.all) == 1:
+        pytest.skip("one core")
+    gate = threading.Event()
+    assert found.choose() is found.first
+    running = found.first.submit(gate.wait)
+    assert found.choose() is not found.first
+    gate.set()
+    assert running.result()
+
+
+def test_orders_that_wait_share_a_forward_pass_and_each_gets_its_own():
+    model = classifier()
+    images, items = prepared(model, 9)
+    engine = Engine(model, "cpu", "fp32")
+    orders = [engine.submit(PREDICT, {}, [item]) for item in items]
+    ran = [order.result(60) for order in orders]
+    assert max(one.images for one in ran) > 1
+    wanted = classifier().predict(images)
+    assert [one.answers[0].score for one in ran] == pytest.approx([item.score for item in wanted], abs=1e-5)
+
+
+def test_one_broken_order_fails_alone():
+    class Picky(Classifier):
+        def forward(self, batch):
+            if (batch.float().mean(dim=(1, 2, 3)) > 250).any():
+                raise RuntimeError("too bright")
+            return super().forward(batch)
+
+    model = classifier(Picky)
+    _, items = prepared(model, 6)
+    bad = Prepared(torch.full_like(items[0].square, 255), items[0].size)
+    engine = Engine(model, "cpu", "fp32")
+    orders = [engine.submit(PREDICT, {}, [item]) for item in (*items[:3], bad, *items[3:])]
+    failed = [order.exception(60) is not None for order in orders]
+    assert failed == [False, False, False, True, False, False, False]

@@ -23,6 +23,7 @@ from models_py.registry import load_artifact
 from udfs.runtime._places import Place, places
 
 _MOST = 64
+_WORTH_A_LANE = 4
 _SECONDS_A_BATCH = 0.5  # of a CPU: an interrupted query waits no longer
 _PIXELS_A_BATCH = 16 * 640 * 640
 _SHARE_OF_MEMORY = 0.6
@@ -98,6 +99,7 @@ class Engine:
         self._lanes = {place: self._lane(model, place, precision) for place in self._places.all}
         self._orders: deque[_Order] = deque()
         self._lock = threading.Lock()
+        self._at_work = 0
         self.prepare = model.prepare
         self.device = ",".join(dict.fromkeys(str(place.device) for place in self._places.all))
         side = model.spec.preprocess.size
@@ -119,31 +121,55 @@ class Engine:
         order = _Order(kind, thresholds, items, Future())
         with self._lock:
             self._orders.append(order)
-        place = self._places.choose()
-        place.submit(lambda: self._take_turn(self._lanes[place]))
+        self._call(self._places.choose())
         return order.future
 
+    def _call(self, place: Place) -> None:
+        place.submit(lambda: self._take_turn(self._lanes[place]))
+
     def _take_turn(self, lane: Lane) -> None:
-        taken = [order for order in self._take() if order.future.set_running_or_notify_cancel()]
-        if taken:  # else an earlier turn took this one's order along
-            self._settle(lane, taken)
+        """Answer what waits until nothing does; a few images are left to a lane at work, for together is cheaper."""
+        with self._lock:
+            if self._at_work and sum(len(order.items) for order in self._orders) < self._worth_a_lane:
+                return
+            self._at_work += 1
+        while True:
+            with self._lock:
+                taken = self._take()
+                if not taken:
+                    self._at_work -= 1
+                    return
+            begun = [order for order in taken if order.future.set_running_or_notify_cancel()]
+            if begun:
+                self._settle(lane, begun)
+            if lane.place is self._places.first and len(self._lanes) > 1:  # all cores were for one order
+                with self._lock:
+                    self._at_work -= 1
+                    is_more = bool(self._orders)
+                if is_more:
+                    self._call(self._places.choose_narrow())
+                return
 
     def _take(self) -> list[_Order]:
         """The order that waits longest, and as many like it as fit into one batch."""
-        with self._lock:
-            if not self._orders:
-                return []
-            taken = [self._orders.popleft()]
-            room = self.batch - len(taken[0].items)
-            left: deque[_Order] = deque()
-            for order in self._orders:
-                if len(order.items) <= room and order.may_share(taken[0]):
-                    taken.append(order)
-                    room -= len(order.items)
-                else:
-                    left.append(order)
-            self._orders = left
-            return taken
+        if not self._orders:
+            return []
+        taken = [self._orders.popleft()]
+        room = self.batch - len(taken[0].items)
+        left: deque[_Order] = deque()
+        for order in self._orders:
+            if len(order.items) <= room and order.may_share(taken[0]):
+                taken.append(order)
+                room -= len(order.items)
+            else:
+                left.append(order)
+        self._orders = left
+        return taken
+
+    @property
+    def _worth_a_lane(self) -> int:
+        """How many waiting images are reason enough for one more lane."""
+        return min(_WORTH_A_LANE, max(1, self.batch // 2)) if self._places.first.device.type == "cpu" else 1
 
     def _settle(self, lane: Lane, orders: list[_Order]) -> None:
         """Answer orders in one forward pass; if it fails, each on its own, so that none fails for another's sake."""

@@ -62,9 +62,13 @@ class Places:
 
     def choose(self) -> Place:
         """The place for the next order."""
-        if not self._others or all(place.at_work == 0 for place in self.all):
+        if all(place.at_work == 0 for place in self.all):
             return self.first
-        free = self._others if self.first.device.type == "cpu" else self.all
+        return self.choose_narrow()
+
+    def choose_narrow(self) -> Place:
+        """The place for an order among others: on a CPU one core."""
+        free = self._others if self._others and self.first.device.type == "cpu" else self.all
         return min(free, key=lambda place: place.at_work)
 
 
