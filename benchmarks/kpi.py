@@ -164,7 +164,7 @@ def report_filters(warehouse: Path, threads: int) -> None:
     with duckdb.connect(warehouse, read_only=True) as con:
         con.execute(f"set threads = {threads}")
         for name in ("product", "shift", "model"):
-            values[name] = "null"
+            values[name] = "null::varchar[]"
         for name, value in values.items():
             con.execute(f"set variable {name} = {value}")
         taken = []
