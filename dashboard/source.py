@@ -58,8 +58,20 @@ def find_source() -> Source:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 - another state, another file
-    return connect(file, read_only=True)
+def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:
+    """Open a state of the copy under a name of its own, which is gone once it is open.
+
+    Of one name DuckDB has one database in a process: it would go on showing the state that was opened first.
+    """
+    name = file.with_name(f"{file.name.partition('.')[0]}.read-{os.getpid()}-{'-'.join(map(str, stamp))}.duckdb")
+    try:
+        os.link(file, name)
+    except OSError as error:
+        raise WarehouseError(f"{name}: cannot be made, to read {file.name} by: {error.strerror}.") from error
+    try:
+        return connect(name, read_only=True)
+    finally:
+        name.unlink()
 
 
 @st.cache_data(max_entries=500, show_spinner=False)

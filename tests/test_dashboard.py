@@ -19,6 +19,7 @@ from server import free_port, serving
 
 from models_py.errors import DuckspectError
 from udfs import connect
+from udfs.build import publish
 from udfs.cli._pages import run_dashboard
 from udfs.review import Review, ReviewError, record
 
@@ -247,6 +248,25 @@ def opened_error(browser, url):
     text = page.inner_text("body")
     page.close()
     return text
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas, used by DuckDB
+def test_a_new_copy_is_seen_while_the_last_one_is_open(warehouse, monkeypatch):
+    from dashboard.source import find_source
+
+    monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
+    before = find_source()
+    reviews = before.rows("about")["reviews"].iloc[0]
+    inspection = before.rows("queue", line=[], product=[], model=[])["inspection_id"].iloc[0]
+    record(warehouse, Review(inspection, "confirmed", None, "gina"))
+    publish(warehouse)
+    after = find_source()
+    with connect(warehouse, read_only=True) as con:
+        everybody = con.execute("select count(*) from raw.reviews").fetchone()[0]
+    assert after.rows("about")["reviews"].iloc[0] == everybody > reviews
+    with before.cursor() as con:
+        assert con.execute("select count(*) from raw.reviews").fetchone() == (reviews,)
+    assert not list(warehouse.parent.glob("*.read-*"))
 
 
 @pytest.mark.parametrize(

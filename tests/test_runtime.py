@@ -164,3 +164,23 @@ def test_one_broken_order_fails_alone():
     orders = [engine.submit(PREDICT, {}, [item]) for item in (*items[:3], bad, *items[3:])]
     failed = [order.exception(60) is not None for order in orders]
     assert failed == [False, False, False, True, False, False, False]
+
+
+def test_a_model_that_is_always_asked_leaves_turns_to_another():
+    model, other = classifier(), classifier()
+    _, items = prepared(model, 8)
+    busy, quiet = Engine(model, "cpu", "fp32"), Engine(other, "cpu", "fp32")
+    enough, running = threading.Event(), []
+
+    def ask_again(_=None):
+        if not enough.is_set():
+            running.append(busy.submit(PREDICT, {}, items))
+            running[-1].add_done_callback(ask_again)
+
+    for _ in range(6):
+        ask_again()
+    try:
+        assert quiet.submit(PREDICT, {}, items[:1]).result(30).answers
+    finally:
+        enough.set()
+    assert all(order.result(60).answers for order in running)

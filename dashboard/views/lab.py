@@ -11,6 +11,7 @@ from dashboard import look
 from dashboard.filters import Filters
 from dashboard.pictures import drawn
 from dashboard.source import Source
+from models_py.registry import find, thresholds
 
 FILTERS: tuple[str, ...] = ("line", "product")
 
@@ -80,17 +81,12 @@ def _predict(
     with source.cursor() as con:
         row = con.execute("select predict($1, $2)", [image, reference]).fetchone()
         answer: dict[str, Any] = row[0] if row else {}
-        name, _, version = reference.partition("@")
-        points = con.execute(
-            "select label, arg_max(threshold, valid_from) from ml.thresholds "
-            "where name = $1 and version = $2 group by label",
-            [name, int(version)],
-        ).fetchall()
+        points = thresholds(con, find(con, reference))
         heat = None
         if answer["task"] == "anomaly" and answer["error"] is None:
             found = con.execute("select anomaly_map($1, $2)", [image, reference]).fetchone()
             heat = found[0] if found else None
-    return answer, dict(points), heat
+    return answer, points, heat
 
 
 def _judged(source: Source, image: str | bytes, reference: str, threshold: float | None) -> None:

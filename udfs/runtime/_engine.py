@@ -128,27 +128,25 @@ class Engine:
         place.submit(lambda: self._take_turn(self._lanes[place]))
 
     def _take_turn(self, lane: Lane) -> None:
-        """Answer what waits until nothing does; a few images are left to a lane at work, for together is cheaper."""
+        """Answer one batch of what waits; a few images are left to a lane at work, for together is cheaper.
+
+        What still waits then gets another turn behind those of other models, so that none starves another.
+        """
         with self._lock:
             if self._at_work and sum(len(order.items) for order in self._orders) < self._worth_a_lane:
                 return
+            taken = self._take()
             self._at_work += 1
-        while True:
-            with self._lock:
-                taken = self._take()
-                if not taken:
-                    self._at_work -= 1
-                    return
+        try:
             begun = [order for order in taken if order.future.set_running_or_notify_cancel()]
             if begun:
                 self._settle(lane, begun)
-            if lane.place is self._places.first and len(self._lanes) > 1:  # all cores were for one order
-                with self._lock:
-                    self._at_work -= 1
-                    is_more = bool(self._orders)
-                if is_more:
-                    self._call(self._places.choose_narrow())
-                return
+        finally:
+            with self._lock:
+                self._at_work -= 1
+                is_more = bool(self._orders)
+            if is_more:
+                self._call(self._places.choose_narrow())
 
     def _take(self) -> list[_Order]:
         """The order that waits longest, and as many like it as fit into one batch."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,10 +144,11 @@ def _visible(verdict: Verdict) -> list[dict[str, Any]]:
     return [defect for defect in verdict.defects if defect["x1"] is not None]
 
 
-def _rejection(question: Question, served: Served, error: str) -> Entry:
+def _asked(question: Question, served: Served, uri: str, *parts: object) -> Entry:
+    """What is on record of every question; `parts` tell it from others of the same request."""
     version = served.version
     return Entry(
-        verdict_id=identify(question.request_id, error),
+        verdict_id=identify(question.request_id, version.reference, *parts),
         request_id=question.request_id,
         model=version.name,
         version=version.version,
@@ -156,9 +157,13 @@ def _rejection(question: Question, served: Served, error: str) -> Entry:
         client=question.client,
         device=served.engine.device,
         judged_at=datetime.now(UTC),
-        uri=question.uri or f"urn:sha256:{hashlib.sha256(question.data or b'').hexdigest()}",
-        error=error,
+        uri=uri,
     )
+
+
+def _rejection(question: Question, served: Served, error: str) -> Entry:
+    uri = question.uri or f"urn:sha256:{hashlib.sha256(question.data or b'').hexdigest()}"
+    return replace(_asked(question, served, uri, error), error=error)
 
 
 def _entry(
@@ -170,20 +175,11 @@ def _entry(
     is_defective: bool,
     latency_ms: float,
 ) -> Entry:
-    version, facts, answer = served.version, told.facts, told.answer
+    facts, answer = told.facts, told.answer
     shown = (question.unit_id, question.line_id, question.station_id, question.product_type, question.captured_at)
     image_id = facts["sha256"]
-    return Entry(
-        verdict_id=identify(question.request_id, image_id, version.reference, *shown),
-        request_id=question.request_id,
-        model=version.name,
-        version=version.version,
-        artifact_sha256=version.artifact_sha256,
-        task=version.task,
-        client=question.client,
-        device=served.engine.device,
-        judged_at=datetime.now(UTC),
-        uri=told.kept,
+    return replace(
+        _asked(question, served, told.kept, image_id, *shown),
         inspection_id=identify(question.request_id, image_id, *shown) if question.is_inspection else None,
         image_id=image_id,
         format=facts["format"],
