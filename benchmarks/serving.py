@@ -1,8 +1,9 @@
 """How fast the server answers: latency and throughput at 1, 8 and 32 clients, beside LitServe with the same artifact.
 
 Both servers get the same JSON (base64 of pictures that nobody sent before, so no cache answers), on loopback, one
-after the other in turns; ours also keeps every image and records every verdict. The load comes from a process of
-its own.
+after the other in turns; ours also keeps every image and records every verdict. Ours runs the compiled form, as
+`duckspect models compile` makes it; LitServe runs torch, and in turns of its own our compiled form. The load comes
+from a process of its own.
 
     pip install 'duckspect[bench]'
     python benchmarks/serving.py                          # both models
@@ -132,8 +133,8 @@ def measure(port: int, path: str, headers: str, images: list[str], clients: int,
 
 
 @contextmanager
-def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A server as a process, from its first answer on."""
+def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """A server as a group of processes, from its first answer on."""
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
@@ -142,8 +143,9 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
     ):
         try:
             _await(port, process)
-            yield
+            yield process.pid
         finally:
+            os.killpg(process.pid, signal.SIGCONT)
             os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(30)
@@ -174,8 +176,12 @@ def free_port() -> int:
 class Api(ls.LitAPI if ls else object):  # type: ignore[misc]
     """LitServe around the same artifact: its own batching, our decoding and preprocessing; nothing is recorded."""
 
+    def __init__(self, folder: Path, compiled: Path | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.files = folder, compiled
+
     def setup(self, device: str) -> None:  # noqa: ARG002 - theirs
-        self.model, self.mixed = ready(Path(os.environ["BENCH_ARTIFACT"]))
+        self.model, self.mixed = ready(*self.files)
 
     def decode_request(self, request: dict[str, str]) -> Any:
         from models_py.images.decode import decode
@@ -208,16 +214,18 @@ class Api(ls.LitAPI if ls else object):  # type: ignore[misc]
         return {"label": output.label, "score": output.score, "confidence": output.confidence, "regions": regions}
 
 
-def litserve(port: int) -> None:
+def litserve(port: int, folder: Path, compiled: Path | None) -> None:
     """Serve with LitServe."""
-    server = ls.LitServer(Api(max_batch_size=LITSERVE_BATCH, batch_timeout=0.002), accelerator="cpu", timeout=120)
+    api = Api(folder, compiled, max_batch_size=LITSERVE_BATCH, batch_timeout=0.002)
+    server = ls.LitServer(api, accelerator="cpu", timeout=120)
     server.run(port=port, num_api_servers=1, generate_client_file=False, log_level="error")
 
 
-def ready(folder: Path) -> tuple[Any, Callable[[], Any]]:
+def ready(folder: Path, compiled: Path | None) -> tuple[Any, Callable[[], Any]]:
     """The model as our engine prepares it, and its precision."""
     import torch
 
+    from models_py.compiled import Compiled
     from models_py.devices import find_devices, mixed
     from models_py.folding import fold_batch_norms
     from models_py.registry import load_artifact
@@ -225,16 +233,18 @@ def ready(folder: Path) -> tuple[Any, Callable[[], Any]]:
     model = load_artifact(folder)
     fold_batch_norms(model.network)
     model.network.to(memory_format=torch.channels_last).eval()
+    if compiled is not None:
+        model.stand_in = Compiled(compiled).on(torch.get_num_threads())
     return model, lambda: mixed(find_devices("cpu")[0], "auto")
 
 
-def bare(folder: Path, images: list[bytes], seconds: float) -> float:
+def bare(folder: Path, compiled: Path | None, images: list[bytes], seconds: float) -> float:
     """Milliseconds of the model alone, one picture after the other: decode, prepare, forward, interpret."""
     import torch
 
     from models_py.images.decode import decode
 
-    model, mixed = ready(folder)
+    model, mixed = ready(folder, compiled)
     times: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
@@ -275,7 +285,7 @@ MODELS: dict[str, Callable[[], Any]] = {"mobilenet": mobilenet, "yolo": yolo}
 
 def run(name: str, rounds: int, seconds: float) -> None:
     """Compare on one model, and print the table."""
-    from models_py.registry import Origin, promote, register
+    from models_py.registry import Origin, compile_version, find, promote, register
     from udfs import connect
     from udfs.tokens import add_token
 
@@ -287,68 +297,88 @@ def run(name: str, rounds: int, seconds: float) -> None:
         with connect(folder / "w.duckdb") as con:
             version = register(con, name, MODELS[name](), [files[0].read_bytes()], None, Origin({}, {}))
             promote(con, version.reference)
-        artifact = next((folder / "w_files" / "artifacts" / name).iterdir())
+            print(f"{name}: {compile_version(con, version).note}")
+            version = find(con, version.reference)
         token = add_token(folder / "tokens.json", "load", "writer")
-        ours, theirs = free_port(), free_port()
+        ours = free_port()
         command = [sys.executable, "-m", "udfs.cli", "serve", "--warehouse", str(folder / "w.duckdb")]
         command += ["--tokens", str(folder / "tokens.json"), "--http", f"127.0.0.1:{ours}"]
-        other = [sys.executable, __file__, "--litserve", "--port", str(theirs)]
+        other = [sys.executable, __file__, "--litserve", str(version.folder)]
+        by_torch, compiled = free_port(), free_port()
         places = {
             "duckspect": (command, ours, f"/v1/models/{name}/predict", f"X-API-Key: {token}\r\n"),
-            "litserve": (other, theirs, "/predict", ""),
+            "litserve": ([*other, "--port", str(by_torch)], by_torch, "/predict", ""),
+            "litserve, compiled": (
+                [*other, "--port", str(compiled), "--compiled", str(version.compiled_file)],
+                compiled,
+                "/predict",
+                "",
+            ),
         }
-        alone, loads = _rounds(places, artifact, [str(file) for file in files], rounds, seconds)
+        alone, loads = _rounds(places, version, [str(file) for file in files], rounds, seconds)
         _show(name, alone, loads)
     finally:
         shutil.rmtree(folder)
 
 
 def _rounds(
-    places: dict[str, tuple[list[str], int, str, str]], artifact: Path, files: list[str], rounds: int, seconds: float
-) -> tuple[list[float], dict[tuple[str, int], list[Load]]]:
-    """Both servers are up, and the turns are short: this machine's own speed changes from minute to minute."""
-    alone: list[float] = []
+    places: dict[str, tuple[list[str], int, str, str]], version: Any, files: list[str], rounds: int, seconds: float
+) -> tuple[dict[str, list[float]], dict[tuple[str, int], list[Load]]]:
+    """All servers are up, and the turns are short, for this machine's own speed changes from minute to minute.
+
+    Whoever has no turn is stopped: some servers poll their queues.
+    """
+    alone: dict[str, list[float]] = {"torch": [], "compiled": []}
     loads: dict[tuple[str, int], list[Load]] = {}
     images = [Path(file).read_bytes() for file in files]
-    environment = {"CUDA_VISIBLE_DEVICES": "", "BENCH_ARTIFACT": str(artifact)}
+    environment = {"CUDA_VISIBLE_DEVICES": ""}
+    groups: dict[str, int] = {}
     with ExitStack() as stack:
-        for command, port, path, headers in places.values():
-            stack.enter_context(running(command, port, environment))
+        for server, (command, port, path, headers) in places.items():
+            groups[server] = stack.enter_context(running(command, port, environment))
             measure(port, path, headers, files, 32, 2.0)  # the first batches of each size
+            os.killpg(groups[server], signal.SIGSTOP)
         for number in range(rounds):
-            alone.append(bare(artifact, images, seconds))
+            alone["torch"].append(bare(version.folder, None, images, seconds / 2))
+            alone["compiled"].append(bare(version.folder, version.compiled_file, images, seconds / 2))
             for clients in CLIENTS:
                 for server, (_, port, path, headers) in list(places.items())[:: -1 if number % 2 else 1]:
+                    os.killpg(groups[server], signal.SIGCONT)
                     load = measure(port, path, headers, files, clients, seconds)
+                    os.killpg(groups[server], signal.SIGSTOP)
                     loads.setdefault((server, clients), []).append(load)
     return alone, loads
 
 
-def _show(name: str, alone: list[float], loads: dict[tuple[str, int], list[Load]]) -> None:
+def _show(name: str, alone: dict[str, list[float]], loads: dict[tuple[str, int], list[Load]]) -> None:
     def middle(server: str, clients: int, of: Callable[[Load], float]) -> float:
         return statistics.median(of(load) for load in loads[server, clients])
 
-    print(f"\n{name}, median of {len(alone)} rounds; the model alone takes {statistics.median(alone):.1f} ms an image")
-    print(f"{'clients':>7}  {'server':<10} {'p50 ms':>8} {'p99 ms':>8} {'images/s':>9} {'failures':>8}")
+    servers = dict.fromkeys(server for server, _ in loads)
+    torch_ms, compiled_ms = (statistics.median(times) for times in alone.values())
+    print(f"\n{name}, median of {len(alone['torch'])} rounds; the model alone takes", end=" ")
+    print(f"{compiled_ms:.1f} ms an image compiled, {torch_ms:.1f} ms in torch")
+    print(f"{'clients':>7}  {'server':<18} {'p50 ms':>8} {'p99 ms':>8} {'images/s':>9} {'failures':>8}")
     for clients in CLIENTS:
-        for server in ("duckspect", "litserve"):
+        for server in servers:
             p50, p99 = (
                 middle(server, clients, lambda load, share=share: load.percentile(share)) for share in (0.5, 0.99)
             )
             failed = sum(load.failures for load in loads[server, clients])
             rate = middle(server, clients, lambda load: load.throughput)
-            print(f"{clients:>7}  {server:<10} {p50:>8.1f} {p99:>8.1f} {rate:>9.1f} {failed:>8}")
-    for clients in CLIENTS:
-        pairs = list(zip(loads["duckspect", clients], loads["litserve", clients], strict=True))
-        faster = statistics.median(b.percentile(0.5) / a.percentile(0.5) for a, b in pairs)
-        more = statistics.median(a.throughput / b.throughput for a, b in pairs)
-        print(f"{clients:>7}  duckspect / litserve: {more:.2f}x the throughput, p50 {faster:.2f}x as fast")
+            print(f"{clients:>7}  {server:<18} {p50:>8.1f} {p99:>8.1f} {rate:>9.1f} {failed:>8}")
+    for server in list(servers)[1:]:
+        for clients in CLIENTS:
+            pairs = list(zip(loads["duckspect", clients], loads[server, clients], strict=True))
+            faster = statistics.median(b.percentile(0.5) / a.percentile(0.5) for a, b in pairs)
+            more = statistics.median(a.throughput / b.throughput for a, b in pairs)
+            print(f"{clients:>7}  duckspect / {server}: {more:.2f}x the throughput, p50 {faster:.2f}x as fast")
     overhead = statistics.median(
-        load.percentile(0.5) - ms for load, ms in zip(loads["duckspect", 1], alone, strict=True)
+        load.percentile(0.5) - ms for load, ms in zip(loads["duckspect", 1], alone["compiled"], strict=True)
     )
     both = zip(loads["duckspect", 32], loads["duckspect", 1], strict=True)
     print(
-        f"over the model alone at 1 client: {overhead:.1f} ms; 32 clients get "
+        f"over the compiled model alone at 1 client: {overhead:.1f} ms; 32 clients get "
         f"{statistics.median(many.throughput / one.throughput for many, one in both):.2f}x the throughput of 1"
     )
 
@@ -359,13 +389,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
-    parser.add_argument("--litserve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--litserve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--compiled", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.drive:
         drive(json.loads(given.drive))
     elif given.litserve:
-        litserve(given.port)
+        litserve(given.port, given.litserve, given.compiled)
     elif ls is None:
         raise SystemExit("LitServe is missing: pip install 'duckspect[bench]'")
     else:

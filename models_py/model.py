@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -63,6 +63,8 @@ class Model(ABC):
     """A network, its spec, and how to read its outputs."""
 
     task: ClassVar[str]
+    stand_in: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """What does the work of `compute` in its place."""
 
     def __init__(self, spec: Spec, network: nn.Module) -> None:
         self.spec = spec
@@ -88,9 +90,17 @@ class Model(ABC):
 
     def forward(self, batch: torch.Tensor) -> Outputs:
         """Run prepared images (n, 3, size, size) on the network's device; outputs are float32, one row an image."""
+        return self.finish((self.stand_in or self.compute)(batch))
+
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        """The part of `forward` that other runtimes can do as well: normalisation and network."""
         inputs = self.spec.preprocess.normalise(batch).contiguous(memory_format=torch.channels_last)
-        found = self.network(inputs)
-        return tuple(tensor.float() for tensor in (found if isinstance(found, tuple) else (found,)))
+        found: torch.Tensor = self.network(inputs).float()
+        return found
+
+    def finish(self, computed: torch.Tensor) -> Outputs:
+        """The part of `forward` that stays with torch."""
+        return (computed,)
 
     @abstractmethod
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:

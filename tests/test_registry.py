@@ -448,7 +448,7 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
     assert [row["version"] for row in json.loads(run("history", "part", "--json"))][-1] == 2
     assert "the threshold for * is 0.4" in run("threshold", "part", "0.4", "--reason", "audit")
     assert "part@1 is deleted." in run("delete", "part@1")
-    assert "0 folders removed." in run("gc")
+    assert "0 folders and files removed." in run("gc")
     evaluated = json.loads(run("evaluate", "part", "--json", group=()))
     assert evaluated["metrics"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
     with pytest.raises(DuckspectError, match="the label 'odd' is not one of"):

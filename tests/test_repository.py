@@ -58,11 +58,14 @@ def test_torch_is_not_imported(module):
 
 def test_ultralytics_comes_without_telemetry_downloads_or_installs():
     code = (
+        "import os\n"
         "from models_py.ultralytics_gate import ultralytics\n"
+        "given = os.environ.get('OMP_NUM_THREADS')\n"
         "package = ultralytics()\n"
         "from ultralytics.utils import AUTOINSTALL, ONLINE\n"
         "from ultralytics.utils.events import events\n"
         "assert not package.settings['sync'] and not AUTOINSTALL and not ONLINE and not events.enabled\n"
+        "assert os.environ.get('OMP_NUM_THREADS') == given, 'processes that we start would have one thread'\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

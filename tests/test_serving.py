@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import shutil
 import signal
@@ -304,6 +305,31 @@ def test_a_promotion_holds_from_the_next_request_on_and_drops_none(server, wareh
             client.join()
     assert set(statuses) == {200}
     assert {1, 2} <= set(versions)
+
+
+def test_compiling_while_serving_drops_no_request_and_holds_from_the_next_on(server, warehouse):
+    stop, statuses, seeds = threading.Event(), [], itertools.count(1500)
+
+    def load() -> None:
+        while not stop.is_set():
+            statuses.append(server.predict("odd", png(next(seeds))).status_code)
+
+    before = server.predict("odd", png(1499)).json()
+    assert "odd: may answer faster after `duckspect models compile`" in server.said()
+    client = threading.Thread(target=load)
+    client.start()
+    try:
+        compiled = duckspect("models", "compile", "odd", "--json", "-w", str(warehouse))
+        assert compiled.returncode == 0, compiled.stderr
+        (outcome,) = json.loads(compiled.stdout)
+        after = server.predict("odd", png(1498)).json()
+        assert after["version"] == before["version"]
+        if outcome["compiled_ms"] < outcome["torch_ms"]:  # else torch stays, as it should
+            assert server.says("odd is answered by odd@1 now, compiled")
+    finally:
+        stop.set()
+        client.join()
+    assert set(statuses) == {200}
 
 
 def train_second(server: Server) -> None:

@@ -28,8 +28,8 @@ class Classifier(Model):
 
     task = "classify"
 
-    def forward(self, batch: torch.Tensor) -> Outputs:
-        return (super().forward(batch)[0].softmax(1),)
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        return super().compute(batch).softmax(1)
 
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
         return [self._prediction(row) for row in outputs[0].cpu().numpy()]
@@ -48,7 +48,7 @@ class Classifier(Model):
         seen: list[torch.Tensor] = []
         hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
-            Model.forward(self, batch)
+            self.compute(batch)
         finally:
             hook.remove()
         return seen[0].float()

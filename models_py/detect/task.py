@@ -31,6 +31,9 @@ class BoxDetector(Model):
 
     task = "detect"
 
+    def finish(self, computed: torch.Tensor) -> Outputs:
+        return (self.network.choose(computed),)  # type: ignore[operator]
+
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
         return [self._prediction(rows, size) for rows, size in zip(outputs[0].cpu().numpy(), sizes, strict=True)]
 

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from models_py.registry._aliases import aliases, history, promote, rollback
+from models_py.registry._compile import Compilation, compile_version
 from models_py.registry._housekeeping import collect_garbage, delete
 from models_py.registry._versions import (
     Origin,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from models_py.registry._artifact import Golden, load_artifact, save_artifact
 
 __all__ = [
+    "Compilation",
     "Golden",
     "Origin",
     "Version",
@@ -33,6 +35,7 @@ __all__ = [
     "artifacts_folder",
     "check_name",
     "collect_garbage",
+    "compile_version",
     "delete",
     "find",
     "finite",

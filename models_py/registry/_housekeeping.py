@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_FORGET = "delete from ml.compiled_models where artifact_sha256 not in (select artifact_sha256 from ml.model_versions)"
+
+
 def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
     """Delete one version that no alias names; the row goes first, so a kill leaves a folder for `gc`, never a ghost."""
     version = find(con, reference)
@@ -27,12 +30,15 @@ def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
     with transaction(con):
         for table in ("version_images", "model_versions"):
             con.execute(f"delete from ml.{table} where name = ? and version = ?", [version.name, version.version])
+        con.execute(_FORGET)
     shutil.rmtree(version.folder, ignore_errors=True)
+    if not any(item.artifact_sha256 == version.artifact_sha256 for item in list_versions(con)):
+        version.compiled_file.unlink(missing_ok=True)
     return version
 
 
 def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
-    """Remove artifact folders without a row, halves of registrations, and checkpoints of runs that are over."""
+    """Remove artifacts and compiled forms without a row, halves of registrations, checkpoints of runs that are over."""
     with registering:  # a folder is there a moment before its row
         found = _without_a_row(con)
     # A run is its plan's id, which names the folder, with nine characters of its own.
@@ -45,12 +51,16 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
     root = artifacts_folder(con)
     runs = root.parent / "runs"
     found += [folder for folder in runs.glob("*") if folder.name in finished]
+    kept = {version.compiled_file for version in list_versions(con) if version.compiled_sha256}
+    unused = [file for file in (root.parent / "compiled").glob("*") if file not in kept]
+    for file in unused:
+        file.unlink(missing_ok=True)
     for folder in found:
         shutil.rmtree(folder, ignore_errors=True)
     for folder in root.glob("*"):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    return found
+    return [*found, *unused]
 
 
 def _without_a_row(con: duckdb.DuckDBPyConnection) -> list[Path]:

@@ -50,10 +50,16 @@ class Version:
     parent: str | None
     created_at: datetime
     created_by: str
+    compiled_sha256: str | None
 
     @property
     def reference(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @property
+    def compiled_file(self) -> Path:
+        """Where the compiled form is, if there is one."""
+        return self.folder.parents[2] / "compiled" / f"{self.artifact_sha256}.onnx"
 
     def rows(self, split: str) -> tuple[Example, ...]:
         """The frozen rows of one split."""
@@ -75,7 +81,8 @@ class Origin:
 
 _COLUMNS = (
     "name, version, task, architecture, artifact_uri, artifact_sha256, labels, params, metrics, train_query, "
-    "snapshot_sha256, parent, created_at, created_by"
+    "snapshot_sha256, parent, created_at, created_by, "
+    "(select file_sha256 from ml.compiled_models where artifact_sha256 = ml.model_versions.artifact_sha256)"
 )
 
 

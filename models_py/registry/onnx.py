@@ -24,25 +24,24 @@ _MISSING = "ONNX needs the packages onnx, onnxruntime and onnxscript. Install th
 
 
 class _Whole(nn.Module):
-    """Normalisation and network as one; YOLO without its suppression of duplicates, which no two runtimes do alike."""
+    """What a model computes as one module; YOLO without its suppression of duplicates, which no two runtimes do alike.
+
+    Tracing leaves marks on a network, so this is a copy.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        preprocess = model.spec.preprocess
-        self.preprocess = preprocess
-        self.network: Any = model.network.model if model.task == "detect" else model.network
-        for part in model.network.modules():
+        self._model = copy.deepcopy(model)
+        self.network = self._model.network.eval()
+        for part in self.network.modules():
             if hasattr(part, "dynamic"):  # else a YOLO keeps the batch it was traced with
                 setattr(part, "dynamic", True)  # noqa: B010 - a module's attributes are typed as tensors
-        self.is_chances = model.task in ("classify", "segment")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found = self.network(self.preprocess.normalise(images))
-        first: torch.Tensor = found[0] if isinstance(found, tuple | list) else found
-        return first.softmax(1) if self.is_chances else first
+        return self._model.compute(images)
 
 
-def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor]) -> float:
+def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor], *, tolerance: float = _TOLERANCE) -> float:
     """Write the model, compare both on prepared `images`, and return the largest difference relative to the range."""
     if not hasattr(model.network, "model") and model.task == "detect":
         raise RegistryError(f"{model.spec.architecture}: cannot be exported to ONNX.")
@@ -51,14 +50,14 @@ def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor]) -> flo
             f"{model.spec.architecture}: torchvision's detectors cannot be exported to ONNX with a batch of any size. "
             f"Train a YOLO to export one."
         )
-    whole = copy.deepcopy(_Whole(model)).eval()  # tracing leaves marks on a network
+    whole = _Whole(model)
     batch = torch.stack([model.prepare(image) for image in images]).contiguous()
     partial = file.with_name(f".{file.name}.partial.onnx")
     try:
         with _quiet():
             _write(whole, batch, partial, model)
         apart = max(_difference(whole, part, partial) for part in (batch[:1], torch.cat([batch, batch])))
-        if apart > _TOLERANCE:
+        if apart > tolerance:
             raise RegistryError(f"{file}: ONNX differs from torch by {apart:.2g} of the range, so it was not written.")
         partial.replace(file)
     except ImportError as error:

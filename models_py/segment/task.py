@@ -31,8 +31,8 @@ class Segmenter(Model):
 
     task = "segment"
 
-    def forward(self, batch: torch.Tensor) -> Outputs:
-        return (super().forward(batch)[0].softmax(1),)
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        return super().compute(batch).softmax(1)
 
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:
         return [self._prediction(row, size, pixels) for row, size in zip(outputs[0], sizes, strict=True)]

@@ -28,6 +28,7 @@ def ultralytics() -> ModuleType:
     if "YOLO_CONFIG_DIR" not in os.environ:
         os.environ["YOLO_CONFIG_DIR"] = folder = tempfile.mkdtemp(prefix="duckspect-yolo-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    threads = os.environ.get("OMP_NUM_THREADS")
     try:
         import ultralytics as package
     except ImportError as error:
@@ -35,6 +36,8 @@ def ultralytics() -> ModuleType:
             f"YOLO models need the package ultralytics (AGPL-3.0), which is not installed: {error}. "
             "Install it with `pip install ultralytics`, or choose a torchvision detector."
         ) from error
+    if threads is None:  # it sets one thread, for every process that we start
+        os.environ.pop("OMP_NUM_THREADS", None)
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     package.settings.update(dict.fromkeys(_INTEGRATIONS, False))
     return package

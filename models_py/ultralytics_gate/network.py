@@ -37,9 +37,12 @@ class Yolo(nn.Module):
         return {key: value for key, value in found.items() if key != "yaml_file"}
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Detections (n, 300, 6), strongest first, the rest filled with zeros."""
+        """Centre boxes and a score for each class (n, 4 + classes, k), or with YOLO26 what `choose` gives."""
         found = self.model(inputs)
-        found = (found[0] if isinstance(found, tuple | list) else found).float()
+        return (found[0] if isinstance(found, tuple | list) else found).float()
+
+    def choose(self, found: torch.Tensor) -> torch.Tensor:
+        """Detections (n, 300, 6), strongest first, the rest filled with zeros."""
         if found.shape[-1] == 6 and self.model.end2end:  # YOLO26 suppresses duplicates itself
             return _padded([rows[rows[:, 4] > _FAINTEST] for rows in found])
         return _padded([_suppress(rows) for rows in found.transpose(1, 2)])

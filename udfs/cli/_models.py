@@ -123,6 +123,23 @@ def threshold(
     set_threshold(warehouse, model, value, reason, label)
 
 
+@models.command("compile")
+def compile_models(
+    model: Annotated[
+        str | None, typer.Argument(help="name, name@alias or name@version; all champions if left out.")
+    ] = None,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have versions run on this machine's processors without torch, where that is faster: measured, checked, kept.
+
+    Example: duckspect models compile pcb
+    """
+    from udfs.cli._registry import run_compilation
+
+    run_compilation(warehouse, model, as_json=as_json)
+
+
 @models.command()
 def delete(model: Reference, warehouse: Warehouse = None) -> None:
     """Delete a version that no alias names.

@@ -11,6 +11,7 @@ from models_py.registry import (
     Version,
     aliases,
     collect_garbage,
+    compile_version,
     delete,
     find,
     history,
@@ -77,8 +78,36 @@ def _text(value: Any) -> str:
 
 def run_promotion(warehouse: Path | None, reference: str, alias: str, force: str | None) -> None:
     with connect(warehouse) as con:
+        before = {item.version: item for item in list_versions(con, reference.partition("@")[0])}
+        former = before.get(aliases(con, reference.partition("@")[0]).get(alias, 0))
         version, reason = promote(con, reference, alias=alias, force=force)
-    emit(f"{version.reference} is the {alias}: {reason}.")
+        emit(f"{version.reference} is the {alias}: {reason}.")
+        if former is not None and former.compiled_sha256 and not version.compiled_sha256:
+            emit(f"{former.reference} was compiled, so {version.reference} is, too: half a minute ...")
+            emit(f"{version.reference}: {compile_version(con, version).note}.")
+
+
+def run_compilation(warehouse: Path | None, reference: str | None, *, as_json: bool) -> None:
+    with connect(warehouse) as con:
+        if reference is not None:
+            versions = [find(con, reference)]
+        else:
+            named = {name: aliases(con, name).get("champion") for name in {item.name for item in list_versions(con)}}
+            versions = [item for item in list_versions(con) if named[item.name] == item.version]
+        if not versions:
+            raise DuckspectError("No model has a champion. Name a version: duckspect models compile pcb@1")
+        rows = []
+        for version in versions:
+            if not as_json:
+                emit(f"Compiling {version.reference}: half a minute ...")
+            done = compile_version(con, version)
+            by_torch, compiled = (ms if ms is None else round(ms, 1) for ms in (done.torch_ms, done.compiled_ms))
+            rows.append((version.reference, by_torch, compiled, done.note))
+    columns = ("model", "torch_ms", "compiled_ms", "outcome")
+    if as_json:
+        emit_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        emit_table(columns, rows)
 
 
 def run_rollback(warehouse: Path | None, name: str, alias: str, reason: str) -> None:
@@ -148,7 +177,7 @@ def run_garbage_collection(warehouse: Path | None) -> None:
         found = collect_garbage(con)
     for folder in found:
         emit(f"removed {folder}")
-    emit(f"{len(found)} folders removed.")
+    emit(f"{len(found)} folders and files removed.")
 
 
 def run_export(warehouse: Path | None, reference: str, output: Path) -> None:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import logging
+import statistics
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from models_py.architectures import find_architecture
+from models_py.compiled import Compiled
 from models_py.devices import mixed
+from models_py.errors import RegistryError
 from models_py.folding import fold_batch_norms
 from models_py.model import Model
 from models_py.preprocess import Size
-from models_py.registry import load_artifact
+from models_py.registry import Version, load_artifact
 from udfs.runtime._places import Place, places
 
+_log = logging.getLogger("duckspect")
 _MOST = 64
 _WORTH_A_LANE = 4
+_WORTH_ALL_CORES = 0.85  # of the time on one; the others have images to decode
+_SINGLES_KEPT, _SINGLES_NEEDED, _LOOK_AGAIN = 9, 3, 256
 _SECONDS_A_BATCH = 0.5  # of a CPU: an interrupted query waits no longer
 _PIXELS_A_BATCH = 16 * 640 * 640
 _SHARE_OF_MEMORY = 0.6
@@ -82,36 +89,67 @@ class Lane:
         self.model.network.to(self.place.device).to(memory_format=torch.channels_last).eval()
 
 
+class _Pace:
+    """How long single images took lately, on all cores and on one; a small network gains nothing from the second."""
+
+    def __init__(self) -> None:
+        self._seconds = {is_wide: deque[float](maxlen=_SINGLES_KEPT) for is_wide in (True, False)}
+        self._asked = 0
+
+    def note(self, seconds: float, *, is_wide: bool) -> None:
+        self._seconds[is_wide].append(seconds)
+
+    def wants_all_cores(self) -> bool:
+        """Whether the next single image should have them; now and then the slower way, for times change."""
+        for is_wide, known in self._seconds.items():
+            if len(known) < _SINGLES_NEEDED:
+                return is_wide
+        wide, narrow = (statistics.median(self._seconds[is_wide]) for is_wide in (True, False))
+        self._asked += 1
+        return (wide < _WORTH_ALL_CORES * narrow) != (self._asked % _LOOK_AGAIN == 0)
+
+
 class Engine:
     """A loaded model; `submit` answers batches wherever there is room, and what is asked meanwhile shares them."""
 
     @classmethod
-    def load(cls, folder: Path, sha256: str, device: str, precision: str) -> Engine:
+    def load(cls, version: Version, device: str, precision: str) -> Engine:
         """Load an artifact, verified, in a thread that will run it."""
         first = places(device).first
-        return cls(first.submit(lambda: load_artifact(folder, sha256)).result(), device, precision)
+        model = first.submit(lambda: load_artifact(version.folder, version.artifact_sha256)).result()
+        is_torch = first.device.type != "cpu" or precision == "bf16"
+        found = cls(model, device, precision, None if is_torch else _compiled(version))
+        found.compiled_sha256 = version.compiled_sha256
+        return found
 
-    def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, model: Model, device: str = "auto", precision: str = "auto", compiled: Compiled | None = None
+    ) -> None:
+        self.compiled_sha256: str | None = None
         if precision == "auto":
             precision = find_architecture(model.task, model.spec.architecture).defaults.get("precision", "auto")
         self._places = places(device)
         self._places.first.submit(lambda: fold_batch_norms(model.network)).result()
-        self._lanes = {place: self._lane(model, place, precision) for place in self._places.all}
+        self._lanes = {place: self._lane(model, place, precision, compiled) for place in self._places.all}
         self._orders: deque[_Order] = deque()
         self._lock = threading.Lock()
         self._at_work = 0
+        self._pace = _Pace()
         self.prepare = model.prepare
         self.device = ",".join(dict.fromkeys(str(place.device) for place in self._places.all))
         side = model.spec.preprocess.size
         self.batch = self._most = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
         self._is_sized = False
 
-    def _lane(self, model: Model, place: Place, precision: str) -> Lane:
+    def _lane(self, model: Model, place: Place, precision: str, compiled: Compiled | None) -> Lane:
         """Of the modules each place has a copy, for they may keep state; the weights on one device are the same."""
         first = self._places.first
         if place is not first:
             tensors = (*model.network.parameters(), *model.network.buffers()) if place.device == first.device else ()
             model = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+        if compiled is not None:
+            model = copy.copy(model)
+            model.stand_in = compiled.on(place.threads)
         lane = Lane(place, model, precision)
         first.submit(lane.move).result()
         return lane
@@ -121,7 +159,8 @@ class Engine:
         order = _Order(kind, thresholds, items, Future())
         with self._lock:
             self._orders.append(order)
-        self._call(self._places.choose())
+            is_wide = len(items) > 1 or self._pace.wants_all_cores()
+        self._call(self._places.choose() if is_wide else self._places.choose_narrow())
         return order.future
 
     def _call(self, place: Place) -> None:
@@ -200,7 +239,11 @@ class Engine:
             if len(items) == 1 or not _is_out_of_memory(error):
                 raise
             return self._halve(lane, kind, thresholds, items)
-        self._fit(lane, len(items), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._fit(lane, len(items), seconds)
+        if len(items) == 1:
+            with self._lock:
+                self._pace.note(seconds, is_wide=lane.place is self._places.first)
         return answers
 
     def _forward(self, lane: Lane, model: Model, kind: Kind, items: Sequence[Prepared]) -> Any:
@@ -230,6 +273,20 @@ class Engine:
             each = torch.cuda.max_memory_allocated(lane.place.device) / images
             free = torch.cuda.mem_get_info(lane.place.device)[0] * _SHARE_OF_MEMORY
             self.batch = max(self.batch, min(4 * self.batch, int(free / each)))
+
+
+def _compiled(version: Version) -> Compiled | None:
+    """The compiled form of a version; torch answers just as well without it."""
+    if version.compiled_sha256 is None:
+        return None
+    if importlib.util.find_spec("onnxruntime") is None:
+        _log.warning("%s runs in torch: install its faster form's runtime, duckspect[onnx]", version.reference)
+        return None
+    try:
+        return Compiled(version.compiled_file, version.compiled_sha256)
+    except RegistryError as error:
+        _log.warning("%s Torch runs it. Try: duckspect models compile %s", error, version.reference)
+        return None
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -92,8 +92,9 @@ class Models:
         device, precision = _setting("DEVICE"), _setting("PRECISION")
         key = (version.artifact_sha256, device, precision)
         with self._loading:
-            if key not in self._engines:
-                self._engines[key] = Engine.load(version.folder, version.artifact_sha256, device, precision)
+            found = self._engines.get(key)
+            if found is None or found.compiled_sha256 != version.compiled_sha256:
+                self._engines[key] = Engine.load(version, device, precision)
                 while len(self._engines) > _ENGINES_KEPT:
                     self._engines.popitem(last=False)
             self._engines.move_to_end(key)

@@ -26,6 +26,7 @@ class Place:
 
     def __init__(self, device: torch.device, name: str, threads: int) -> None:
         self.device = device
+        self.threads = threads
         self.at_work = 0
         self._thread = ThreadPoolExecutor(1, f"duckspect-{name}", initializer=use_threads, initargs=(threads,))
 

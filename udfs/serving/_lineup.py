@@ -22,6 +22,8 @@ union all
 select count(*) + count(valid_to), max(valid_from) from ml.alias_history
 union all
 select count(*), max(valid_from) from ml.thresholds
+union all
+select count(*), max(compiled_at) from ml.compiled_models
 """
 """Asked before every verdict, so it is planned once: a quarter of a millisecond instead of two."""
 _log = logging.getLogger("duckspect.serve")
@@ -94,7 +96,8 @@ class Lineup:
             return last
         previous = self._found.get(reference)
         if previous is not None and previous[1].version != served.version:
-            _log.info("%s is answered by %s now", reference, served.version.reference)
+            form = ", compiled" if served.version.compiled_sha256 else ""
+            _log.info("%s is answered by %s now%s", reference, served.version.reference, form)
         self._found[reference] = generation, served
         self._broken.pop(reference, None)
         return served

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import pybase64
 from fastapi import APIRouter, Path, Query
 from fastapi import Request as Call
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -98,7 +98,7 @@ def routes(service: Service) -> APIRouter:
             return Response(await service.judge.drawn(question, verdict), media_type=_PNG)
         described = verdict.described()
         if context.picture:
-            described["picture"] = base64.b64encode(await service.judge.drawn(question, verdict)).decode()
+            described["picture"] = pybase64.b64encode(await service.judge.drawn(question, verdict)).decode()
         return JSONResponse(described)
 
     @router.get("/v1/models", summary="List the registered versions", tags=["models"], responses=_some(401))
@@ -191,7 +191,7 @@ async def _parts(call: Call) -> tuple[bytes, dict[str, str]]:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        return bytes(pybase64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True))
     except (binascii.Error, ValueError) as error:
         raise RequestError(422, f"'image' is not base64: {error}.") from error
 

@@ -33,6 +33,10 @@ from udfs.session import Session
 from udfs.tokens import Keyring, read_tokens
 
 _CHAMPIONS = "select distinct name from ml.model_aliases where alias = 'champion' order by name"
+_UNTRIED = """
+select distinct name from ml.model_aliases join ml.model_versions using (name, version)
+where alias = 'champion' and artifact_sha256 not in (select artifact_sha256 from ml.compiled_models) order by name
+"""
 _log = logging.getLogger("duckspect.serve")
 
 
@@ -84,6 +88,8 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
         control = Control(warehouse, run_settled)
         stack.callback(control.close)
         names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
+        if untried := [name for (name,) in con.execute(_UNTRIED).fetchall()]:
+            say(f"{', '.join(untried)}: may answer faster after `duckspect models compile`, also while this runs.")
         with asyncio.Runner(
             loop_factory=uvicorn.Config(app, loop="auto", log_config=None).get_loop_factory()
         ) as runner:
