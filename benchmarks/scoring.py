@@ -4,6 +4,7 @@ Every ratio is the median of pairs taken in turn in one run, on drawn images and
 
     python benchmarks/scoring.py                       # everything
     python benchmarks/scoring.py torch cache --pairs 7
+    python benchmarks/scoring.py torch --compiled      # SQL runs what `duckspect models compile` makes
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from models_py.ingest import Options, ingest, open_tree
 from models_py.model import Model, Prediction, Spec
 from models_py.plant import build
 from models_py.preprocess import Preprocess
-from models_py.registry import Origin, load, promote, register, set_operating_point
+from models_py.registry import Origin, compile_version, load, promote, register, set_operating_point
 from models_py.snapshot import freeze
 from models_py.training import Silent
 from models_py.weights import start
@@ -62,7 +63,7 @@ def classifier() -> Model:
 class Bench:
     """A warehouse with drawn boards, small pictures and two models."""
 
-    def __init__(self, folder: Path, pairs: int) -> None:
+    def __init__(self, folder: Path, pairs: int, *, compiled: bool = False) -> None:
         self.folder = folder
         self.pairs = pairs
         self._point = 0
@@ -77,7 +78,10 @@ class Bench:
         boards = [row[0] for row in shown[:BOARDS]]
         golden = [Path(boards[0]).read_bytes()]
         for name, model in (("board", starter("detect", "yolo11n", 640)), ("small", classifier())):
-            promote(self.con, register(self.con, name, model, golden, None, Origin({}, {})).reference)
+            version = register(self.con, name, model, golden, None, Origin({}, {}))
+            promote(self.con, version.reference)
+            if compiled:
+                print(f"{name}: {compile_version(self.con, version).note}", flush=True)
         for table, files in (("boards", boards), ("smalls", small)):
             self.con.execute(f"create table {table} as select unnest(?) as uri", [files])
 
@@ -362,9 +366,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", help=", ".join(CASES))
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--compiled", action="store_true", help="compile the models first, as the command does")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), given.pairs)
+        bench = Bench(Path(folder), given.pairs, compiled=given.compiled)
         for name, case in CASES.items():
             if not given.cases or name in given.cases:
                 print(f"{name}: {json.dumps(case(bench))}", flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models_py.errors import BusyWarehouseError, DuckspectError
-from models_py.registry import promote, rollback
+from models_py.registry import compile_version, is_to_be_compiled, promote, rollback
 from udfs import connect
 from udfs.build import publish
 from udfs.handover import hand_over
@@ -27,7 +27,9 @@ def promote_version(warehouse: Path, reference: str, force: str | None) -> None:
 
     def work() -> None:
         with connect(warehouse) as con:
-            promote(con, reference, force=force)
+            version, _ = promote(con, reference, force=force)
+            if is_to_be_compiled(con, version):
+                compile_version(con, version)
         publish(warehouse)
 
     arguments = ["models", "promote", reference, *(["--force", force] if force else [])]

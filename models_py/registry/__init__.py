@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from models_py.registry._aliases import aliases, history, promote, rollback
-from models_py.registry._compile import Compilation, compile_version
+from models_py.registry._compile import Compilation, compile_version, is_to_be_compiled
 from models_py.registry._housekeeping import collect_garbage, delete
 from models_py.registry._versions import (
     Origin,
@@ -40,6 +40,7 @@ __all__ = [
     "find",
     "finite",
     "history",
+    "is_to_be_compiled",
     "list_versions",
     "load",
     "load_artifact",

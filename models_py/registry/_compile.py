@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models_py.errors import DuckspectError, RegistryError
-from models_py.registry._versions import Version
+from models_py.registry._versions import Version, list_versions
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,10 +31,20 @@ class Compilation:
     note: str
 
 
+def is_to_be_compiled(con: duckdb.DuckDBPyConnection, version: Version) -> bool:
+    """Whether other versions of the model run compiled, and nobody has tried this one; false where nobody can."""
+    known = con.execute("select artifact_sha256 from ml.compiled_models").fetchall()
+    is_new = (version.artifact_sha256,) not in known
+    return is_new and not _missing() and any(item.compiled_sha256 for item in list_versions(con, version.name))
+
+
+def _missing() -> list[str]:
+    return [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+
+
 def compile_version(con: duckdb.DuckDBPyConnection, version: Version) -> Compilation:
     """Make the compiled form of a version; whoever asks for the version from then on gets it if it is faster."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := _missing():
         raise DuckspectError(
             f"Compiling needs {', '.join(missing)}, which is not installed. "
             f"Install it with: pip install 'duckspect[onnx]'"

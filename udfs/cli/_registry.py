@@ -15,6 +15,7 @@ from models_py.registry import (
     delete,
     find,
     history,
+    is_to_be_compiled,
     list_versions,
     load,
     promote,
@@ -78,12 +79,10 @@ def _text(value: Any) -> str:
 
 def run_promotion(warehouse: Path | None, reference: str, alias: str, force: str | None) -> None:
     with connect(warehouse) as con:
-        before = {item.version: item for item in list_versions(con, reference.partition("@")[0])}
-        former = before.get(aliases(con, reference.partition("@")[0]).get(alias, 0))
         version, reason = promote(con, reference, alias=alias, force=force)
         emit(f"{version.reference} is the {alias}: {reason}.")
-        if former is not None and former.compiled_sha256 and not version.compiled_sha256:
-            emit(f"{former.reference} was compiled, so {version.reference} is, too: half a minute ...")
+        if is_to_be_compiled(con, version):
+            emit(f"Others of {version.name} were compiled, so {version.reference} is, too: half a minute ...")
             emit(f"{version.reference}: {compile_version(con, version).note}.")
 
 

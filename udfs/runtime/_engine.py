@@ -8,7 +8,7 @@ import logging
 import statistics
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -134,7 +134,7 @@ class Engine:
         self._orders: deque[_Order] = deque()
         self._lock = threading.Lock()
         self._at_work = 0
-        self._pace = _Pace()
+        self._paces: defaultdict[str, _Pace] = defaultdict(_Pace)
         self.prepare = model.prepare
         self.device = ",".join(dict.fromkeys(str(place.device) for place in self._places.all))
         side = model.spec.preprocess.size
@@ -159,7 +159,7 @@ class Engine:
         order = _Order(kind, thresholds, items, Future())
         with self._lock:
             self._orders.append(order)
-            is_wide = len(items) > 1 or self._pace.wants_all_cores()
+            is_wide = len(items) > 1 or self._paces[kind.name].wants_all_cores()
         self._call(self._places.choose() if is_wide else self._places.choose_narrow())
         return order.future
 
@@ -243,7 +243,7 @@ class Engine:
         self._fit(lane, len(items), seconds)
         if len(items) == 1:
             with self._lock:
-                self._pace.note(seconds, is_wide=lane.place is self._places.first)
+                self._paces[kind.name].note(seconds, is_wide=lane.place is self._places.first)
         return answers
 
     def _forward(self, lane: Lane, model: Model, kind: Kind, items: Sequence[Prepared]) -> Any:
