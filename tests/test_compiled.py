@@ -77,7 +77,7 @@ def test_a_compiled_version_says_what_torch_says(con):
     version = find(con, "part")
     ((sha256, note),) = con.sql("select file_sha256, note from ml.compiled_models").fetchall()
     assert sha256 == version.compiled_sha256
-    assert note.startswith("2.0 times as fast as torch")
+    assert note.startswith("2.00 times as fast as torch")
     assert all(lanes(con))
     images = [picture(seed) for seed in range(20)]
     wanted = load(con, "part").predict([decode(image) for image in images])
@@ -218,12 +218,12 @@ def test_the_command_line_compiles_champions_and_their_successors(con, tmp_path,
             "model": "part@1",
             "torch_ms": 9.0,
             "compiled_ms": 3.0,
-            "outcome": "3.0 times as fast as torch, outputs at most 1e-07 of their range apart",
+            "outcome": "3.00 times as fast as torch, outputs at most 1e-07 of their range apart",
         }
     ]
     said = run("promote", "part@2", "--force", "test")
     assert "Others of part were compiled, so part@2 is, too" in said
-    assert "3.0 times as fast" in said
+    assert "3.00 times as fast" in said
     assert "compiled" not in run("promote", "part@1", "--force", "back")
     assert "compiled" not in run("promote", "other@1")
     assert "Compiling other@1" in run("compile", "other")

@@ -354,10 +354,10 @@ def test_a_broken_artifact_leaves_the_version_before_in_service(server, warehous
     ).fetchall()
     promoted = duckspect("models", "promote", "area@2", "--force", "test", "-w", str(warehouse))
     assert promoted.returncode == 0, promoted.stderr
+    assert server.says("area@1 stays in service"), "what a command promotes is loaded before anybody asks"
     answer = server.predict("area", png(1401))
     assert (answer.status_code, answer.json()["version"]) == (200, 1)
     assert requests.get(f"{server.url}/readyz", timeout=30).json()["broken"] == ["area"]
-    assert "area@1 stays in service" in server.said()
     assert server.predict("area@2", png(1401)).status_code == 503
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +52,11 @@ def published_path(path: str | Path | None = None) -> Path:
     return warehouse.with_name(f"{warehouse.stem}.published.duckdb")
 
 
-def build(path: str | Path | None, arguments: Sequence[str]) -> Outcome:
-    """Run `dbt build` in a process of its own, which holds the warehouse's lock no longer than it must."""
+def build(path: str | Path | None, arguments: Sequence[str], *, begin: Callable[[], None] = lambda: None) -> Outcome:
+    """Run `dbt build` in a process of its own, which holds the warehouse's lock no longer than it must.
+
+    `begin` is called once it is clear that the warehouse can be written.
+    """
     warehouse = warehouse_path(path)
     if not warehouse.exists():
         raise WarehouseError(
@@ -67,6 +70,7 @@ def build(path: str | Path | None, arguments: Sequence[str]) -> Outcome:
     command += ["--log-path", str(place / "logs"), "--log-level-file", "info", *arguments]
     environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
     probe(warehouse)
+    begin()
     if Session.is_held_here(warehouse):
         return _built_here(command[3:], warehouse, results)
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603

@@ -82,5 +82,5 @@ def _judge(version: Version, made: dict[str, Any]) -> Compilation:
     if compiled >= by_torch:
         return Compilation(version.artifact_sha256, None, by_torch, compiled, "torch is as fast on this machine")
     sha256 = hashlib.sha256(version.compiled_file.read_bytes()).hexdigest()
-    note = f"{by_torch / compiled:.1f} times as fast as torch, outputs at most {made['apart']:.1g} of their range apart"
+    note = f"{by_torch / compiled:.2f} times as fast as torch, outputs at most {made['apart']:.1g} of their range apart"
     return Compilation(version.artifact_sha256, sha256, by_torch, compiled, note)

@@ -17,8 +17,7 @@ _KINDS = (("model", "models"), ("test", "tests"), ("unit_test", "unit tests"), (
 
 def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: bool) -> None:
     """Build, say what went wrong, print the KPIs, and publish if all is well."""
-    note("Building with dbt.")
-    outcome = build(warehouse, arguments)
+    outcome = build(warehouse, arguments, begin=lambda: note("Building with dbt."))
     for warning in outcome.warnings:
         note(f"Warning: {warning}")
     if not outcome.is_good:

@@ -81,19 +81,21 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
         judge = Judge(session.runtime(), lineup, ledger, album, meters)
         app = application(Service(session, judge, lineup, meters), keyring, options.limits)
 
+        settings = uvicorn.Config(app, loop="auto", log_config=None)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=settings.get_loop_factory()))
+
         def run_settled(arguments: Sequence[str]) -> int:
             ledger.flush()  # a build sees every verdict that was acknowledged before it
-            return run(arguments)
+            status = run(arguments)
+            if runner.get_loop().is_running():  # what it promoted is loaded now, not when the next request comes
+                asyncio.run_coroutine_threadsafe(_warm(lineup, session), runner.get_loop())
+            return status
 
         control = Control(warehouse, run_settled)
         stack.callback(control.close)
-        names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
         if untried := [name for (name,) in con.execute(_UNTRIED).fetchall()]:
             say(f"{', '.join(untried)}: may answer faster after `duckspect models compile`, also while this runs.")
-        with asyncio.Runner(
-            loop_factory=uvicorn.Config(app, loop="auto", log_config=None).get_loop_factory()
-        ) as runner:
-            runner.run(_run(app, listener, options, lambda: _warm(lineup, names), say))
+        runner.run(_run(app, listener, options, lambda: _warm(lineup, session), say))
         say("Stopping: what is at work is finished first.")
 
 
@@ -109,9 +111,11 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _warm(lineup: Lineup, names: list[str]) -> None:
+async def _warm(lineup: Lineup, session: Session) -> None:
     """Load the champions, so that the first client does not wait; one that cannot be loaded stops no other."""
-    for name in names:
+    with session.cursor() as con:
+        names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
+    for name in dict.fromkeys([*names, *lineup.serving]):
         try:
             await lineup.find(name)
         except (RegistryError, DuckspectError) as error:
