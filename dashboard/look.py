@@ -85,10 +85,10 @@ def heatmap(rows: pd.DataFrame) -> Chart:
 
 
 def trend(rows: pd.DataFrame) -> Chart:
-    """Defects of each class, day by day."""
+    """Defects of each class, day by day; one day alone is no area."""
+    chart = alt.Chart(rows)
     return (
-        alt.Chart(rows)
-        .mark_area(opacity=0.85)
+        (chart.mark_area(opacity=0.85) if rows["production_date"].nunique() > 1 else chart.mark_bar(size=40))
         .encode(
             x=alt.X("production_date:T", title=None),
             y=alt.Y("defect_count:Q", title="defects", stack=True),

@@ -63,7 +63,8 @@ def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:
 
     Of one name DuckDB has one database in a process: it would go on showing the state that was opened first.
     """
-    name = file.with_name(f"{file.name.partition('.')[0]}.read-{os.getpid()}-{'-'.join(map(str, stamp))}.duckdb")
+    state = "-".join(map(str, (os.getpid(), *stamp)))
+    name = file.with_name(f"{file.stem.removesuffix('.published')}.read-{state}.duckdb")
     try:
         os.link(file, name)
     except OSError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
 DEFAULT_PATH = "warehouse.duckdb"
 
+_COPY = re.compile(r"\.(published|read-[\d-]+)$")
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")
 _LEDGER = """
 create table if not exists schema_migrations (
@@ -57,9 +58,9 @@ def warehouse_path(path: str | Path | None = None) -> Path:
 
 
 def files_folder(path: str | Path | None = None) -> Path:
-    """The folder beside `warehouse.duckdb` for what is unpacked or drawn: `warehouse_files`."""
+    """The folder beside `warehouse.duckdb` for what is unpacked, drawn or kept: `warehouse_files`."""
     warehouse = warehouse_path(path)
-    return warehouse.with_name(f"{warehouse.stem}_files")
+    return warehouse.with_name(f"{_COPY.sub('', warehouse.stem)}_files")
 
 
 def sql_folder() -> Path:

@@ -42,6 +42,8 @@ READS = [
 CHANGES = [
     "INSERT INTO main.scratch VALUES (NULL)",
     "insert into raw.reviews select inspection_id, 'confirmed', null, 'me', now() from raw.inspections",
+    "insert into raw.images select * from raw.images on conflict do nothing",
+    "insert or ignore into raw.inspections select * from raw.inspections",
     "insert into scratch by name select 1 as a on conflict do nothing",
     "create or replace table scratch as select * from range(3)",
     "create view mine as select 1 as a",
@@ -119,6 +121,9 @@ NOBODY = [
     "create view mine as from 'x.parquet'",
     "update scratch set a = (select content from read_text('x'))",
     "merge into scratch using read_csv('x') y on true when matched then delete",
+    "insert or replace into raw.images select * from raw.images",
+    "insert into raw.images select * from raw.images on conflict (image_id) do update set uri = 'x'",
+    "insert into raw.files select * replace ('/etc/passwd' as uri) from raw.files",
     "delete from raw.images",
     "truncate raw.images",
     "drop table ml.model_versions",

@@ -13,14 +13,16 @@ import urllib.request
 
 import numpy as np
 import pytest
-from conftest import duckspect
+from conftest import duckspect, picture
 from PIL import Image
 from server import free_port, serving
 
 from models_py.errors import DuckspectError
+from models_py.warehouse import files_folder
 from udfs import connect
 from udfs.build import publish
 from udfs.cli._pages import run_dashboard
+from udfs.ledger import Album
 from udfs.review import Review, ReviewError, record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -267,6 +269,28 @@ def test_a_new_copy_is_seen_while_the_last_one_is_open(warehouse, monkeypatch):
     with before.cursor() as con:
         assert con.execute("select count(*) from raw.reviews").fetchone() == (reviews,)
     assert not list(warehouse.parent.glob("*.read-*"))
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+def test_an_image_that_the_server_kept_is_shown(warehouse, monkeypatch):
+    from dashboard.pictures import drawn
+    from dashboard.source import find_source
+
+    monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
+    kept = Album(files_folder(warehouse) / "served").keep(picture(7), "ab" * 32, "jpeg")
+    assert drawn(find_source(), kept, []).startswith(b"\x89PNG")
+    assert drawn(find_source(), "/etc/passwd", []) is None
+
+
+def test_one_day_alone_is_drawn_as_bars():
+    import pandas as pd
+
+    from dashboard import look
+
+    days = pd.DataFrame({"production_date": pd.to_datetime(["2026-03-01", "2026-03-02"]), "label": "a"})
+    days["defect_count"] = 1
+    assert look.trend(days).to_dict()["mark"]["type"] == "area"
+    assert look.trend(days[:1]).to_dict()["mark"]["type"] == "bar"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ def test_the_path_is_the_argument_then_the_environment_then_the_default(monkeypa
     assert str(warehouse_path()) == "/data/plant.duckdb"
     assert warehouse_path("x.duckdb") == tmp_path / "x.duckdb"
     assert str(files_folder()) == "/data/plant_files"
+    assert str(files_folder("/data/plant.published.duckdb")) == "/data/plant_files"
+    assert str(files_folder("/data/plant.v2.duckdb")) == "/data/plant.v2_files"
 
 
 def test_what_cannot_be_opened_is_said_in_a_sentence(tmp_path):

@@ -57,16 +57,17 @@ def _kpis(source: Source, filters: Filters, now: Any) -> None:
     days = source.rows("quality_by_day", **filters.values)
     for place, (title, name, colour, meaning) in zip(st.columns(4), _KPIS, strict=True):
         line = days[name].dropna().tolist()
+        change = look.change(now[name], before[name])
         with place:
             st.metric(
                 title,
                 look.percent(now[name]),
-                look.change(now[name], before[name]),
+                change,
                 colour,  # type: ignore[arg-type]
                 help=meaning,
                 border=True,
                 chart_data=[100 * value for value in line] if len(line) > 1 else None,
-                delta_description="vs period before",
+                delta_description="vs period before" if change else None,
             )
 
 

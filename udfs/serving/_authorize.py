@@ -160,9 +160,11 @@ class Guard:
         place = statement.this if reads_others else statement
         for target in place.find_all(exp.Table):
             schema = target.db.lower()
-            if schema in _EVIDENCE and not (isinstance(statement, exp.Insert) and schema == "raw"):
+            if schema in _EVIDENCE and not (_is_append(statement) and schema == "raw"):
                 what = type(statement).__name__.upper()
                 raise RefusedError(f"a writer may not {what} in {schema}; raw is appended to")
+            if (schema, target.name.lower()) == ("raw", "files"):
+                raise RefusedError("a writer may not add to raw.files: it names the folders whose images may be read")
 
     def _check_words(self, words: list[Word]) -> None:
         """No name that could be a file, no function beyond those allowed, however it is written."""
@@ -237,3 +239,12 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(node.values())
         elif isinstance(node, list):
             waiting.extend(node)
+
+
+def _is_append(statement: exp.Expr) -> bool:
+    """Whether a statement adds rows, and leaves those that are there as they are."""
+    if not isinstance(statement, exp.Insert):
+        return False
+    conflict = statement.args.get("conflict")
+    is_kept = conflict is None or (str(conflict.args.get("action")).upper(), conflict.expressions) == ("DO NOTHING", [])
+    return is_kept and str(statement.args.get("alternative") or "ignore").lower() == "ignore"
