@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
 DEFAULT_PATH = "warehouse.duckdb"
 
-_COPY = re.compile(r"\.(published|read-[\d-]+)$")
+_COPY = re.compile(r"\.(published|read-[\d-]+)$")  # copies for readers share the folder of what they are copies of
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")
 _LEDGER = """
 create table if not exists schema_migrations (
