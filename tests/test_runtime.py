@@ -127,10 +127,9 @@ def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more
     assert 0 < most[0] <= 100
 
 
-def test_an_order_alone_gets_all_cores_and_others_one_each():
+def test_an_order_alone_gets_all_cores_and_others_one_each(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # whatever this machine has, or another test has left
     found = Places([torch.device("cpu")])
-    if len(found.all) == 1:
-        pytest.skip("one core")
     gate = threading.Event()
     assert found.choose() is found.first
     running = found.first.submit(gate.wait)

@@ -191,7 +191,7 @@ async def _parts(call: Call) -> tuple[bytes, dict[str, str]]:
 
 def _decoded(text: str) -> bytes:
     try:
-        return bytes(pybase64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True))
+        return pybase64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(422, f"'image' is not base64: {error}.") from error
 
