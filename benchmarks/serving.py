@@ -283,7 +283,7 @@ def yolo() -> Any:
 MODELS: dict[str, Callable[[], Any]] = {"mobilenet": mobilenet, "yolo": yolo}
 
 
-def run(name: str, rounds: int, seconds: float) -> None:
+def run(name: str, rounds: int, seconds: float, *, by_torch: bool) -> None:
     """Compare on one model, and print the table."""
     from models_py.registry import Origin, compile_version, find, promote, register
     from udfs import connect
@@ -299,15 +299,17 @@ def run(name: str, rounds: int, seconds: float) -> None:
             promote(con, version.reference)
             print(f"{name}: {compile_version(con, version).note}")
             version = find(con, version.reference)
+            if by_torch:
+                con.execute("delete from ml.compiled_models")
         token = add_token(folder / "tokens.json", "load", "writer")
         ours = free_port()
         command = [sys.executable, "-m", "udfs.cli", "serve", "--warehouse", str(folder / "w.duckdb")]
         command += ["--tokens", str(folder / "tokens.json"), "--http", f"127.0.0.1:{ours}"]
         other = [sys.executable, __file__, "--litserve", str(version.folder)]
-        by_torch, compiled = free_port(), free_port()
+        theirs, compiled = free_port(), free_port()
         places = {
             "duckspect": (command, ours, f"/v1/models/{name}/predict", f"X-API-Key: {token}\r\n"),
-            "litserve": ([*other, "--port", str(by_torch)], by_torch, "/predict", ""),
+            "litserve": ([*other, "--port", str(theirs)], theirs, "/predict", ""),
             "litserve, compiled": (
                 [*other, "--port", str(compiled), "--compiled", str(version.compiled_file)],
                 compiled,
@@ -388,6 +390,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help=f"some of {', '.join(MODELS)}; all if left out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
+    parser.add_argument("--torch", action="store_true", help="ours runs torch, as before `models compile`")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     parser.add_argument("--litserve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", type=Path, help=argparse.SUPPRESS)
@@ -401,7 +404,7 @@ def main() -> None:
         raise SystemExit("LitServe is missing: pip install 'duckspect[bench]'")
     else:
         for name in given.models or MODELS:
-            run(name, given.rounds, given.seconds)
+            run(name, given.rounds, given.seconds, by_torch=given.torch)
 
 
 if __name__ == "__main__":

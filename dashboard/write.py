@@ -28,9 +28,10 @@ def promote_version(warehouse: Path, reference: str, force: str | None) -> None:
     def work() -> None:
         with connect(warehouse) as con:
             version, _ = promote(con, reference, force=force)
+        publish(warehouse)  # the promotion holds, whatever becomes of what follows
+        with connect(warehouse) as con:
             if is_to_be_compiled(con, version):
                 compile_version(con, version)
-        publish(warehouse)
 
     arguments = ["models", "promote", reference, *(["--force", force] if force else [])]
     _done(warehouse, work, arguments, ["publish"])

@@ -231,6 +231,21 @@ def test_the_command_line_compiles_champions_and_their_successors(con, tmp_path,
         run("compile", "nothing")
 
 
+def test_the_dashboard_publishes_a_promotion_even_if_compiling_fails(con, tmp_path, monkeypatch):
+    from dashboard import write
+
+    def fail(_version):
+        raise RegistryError("could not be compiled")
+
+    second = add(con, seed=4)
+    con.close()
+    monkeypatch.setattr(_compile, "_make", fail)
+    with pytest.raises(RegistryError, match="could not be compiled"):
+        write.promote_version(tmp_path / "w.duckdb", second.reference, "test")
+    with connect(tmp_path / "w.published.duckdb", read_only=True) as readers:
+        assert find(readers, "part").reference == second.reference
+
+
 def test_without_a_champion_the_command_says_what_to_name(tmp_path):
     with connect(tmp_path / "w.duckdb"):
         pass
