@@ -46,6 +46,9 @@ class Options:
         "auto", "Start from: starter, imagenet, coco, none, or a file; auto is the architecture's first"
     )
     validation: float = option(0.2, "Share of the rows held out where the query has no split", low=0.01, high=0.9)
+    test: float = option(
+        0.0, "Share of the rows that is kept from training and threshold, for honest rates in the KPIs", low=0, high=0.8
+    )
     patience: int = option(20, "Stop after so many epochs without a better validation metric", low=1)
     hours: float = option(0.0, "Stop after so many hours; 0 is no limit", low=0)
     seed: int = option(0, "Another seed is another training", low=0)

@@ -66,7 +66,7 @@ def plan(
     half(find_devices(parsed.device)[0], parsed.precision)
     if "," in parsed.device and chosen.family != "yolo":
         raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")
-    snapshot = freeze(con, query, task, validation=parsed.validation, seed=parsed.seed)
+    snapshot = freeze(con, query, task, validation=parsed.validation, test=parsed.test, seed=parsed.seed)
     _check_trainable(snapshot)
     return Plan(name, chosen, parsed, snapshot)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import duckspect
+from scipy.stats import binomtest
 from trained import BOARDS, QUICK, copy_warehouse
 
 from models_py.ingest import Options, ingest, open_tree
@@ -233,6 +234,61 @@ def test_a_failed_build_leaves_the_published_copy_and_names_the_step(plant_copy)
     assert "accepted_values_stg_raw__reviews_verdict" in failed.stderr
     assert "Readers keep the copy they have" in failed.stderr
     assert published_path(plant_copy).stat().st_mtime_ns == before
+
+
+def test_mistakes_are_counted_on_units_that_no_version_has_seen(built_plant):
+    seen = """
+        with seen as (
+            select inspections.unit_id
+            from raw.inspections
+            join ml.version_images using (image_id)
+            join ml.model_aliases using (name, version)
+            where alias = 'champion' and split in ('train', 'val')
+            and product_type like case name when 'pcb' then 'PCB-%' when 'tile' then 'TILE-%' end
+        )
+        select
+            count(*) filter (where not is_truly_defective),
+            count(*) filter (where is_truly_defective and verdict <> 'review'),
+            count(*) filter (where is_truly_defective and verdict = 'pass'),
+            count(*) filter (where is_flagged and not is_truly_defective)
+        from fct_inspections
+        where is_last_pass and is_flagged is not null and unit_id not in (from seen)
+    """
+    counted = ask(built_plant, seen)
+    assert counted == ask(
+        built_plant, "select good_count, defective_count, escape_count, false_alarm_count from kpi_summary"
+    )
+    good, defective, *_ = counted[0]
+    labelled, unseen = ask(built_plant, "select labelled_count, unseen_count from kpi_summary")[0]
+    assert 0 < good + defective <= unseen < labelled
+    boards = ask(
+        built_plant,
+        "select sum(labelled_count), any_value(escape_rate), any_value(rate_evidence) from kpi_daily_quality "
+        "where line_id = 'AUSTIN_L1' and labelled_count > 0",
+    )
+    assert boards[0][0] > 0
+    assert boards[0][1] is None
+    assert boards[0][2].startswith("none: training or the threshold saw all")
+
+
+def test_the_interval_of_a_rate_is_the_one_that_statisticians_print(built_plant):
+    pairs = [(part, whole) for whole in (1, 2, 10, 189) for part in {0, 1, whole // 2, whole}]
+    with duckdb.connect() as con:
+        con.execute("attach ':memory:' as w")
+        con.execute("use w")
+        con.execute(f"attach '{built_plant}' as plant (read_only)")
+        con.execute("create table agg_inspections_daily as from plant.agg_inspections_daily limit 0")
+        con.execute("detach plant")
+        con.executemany(
+            "insert into agg_inspections_daily (day_id, escape_count, defective_count) values (?, ?, ?)",
+            [[f"{part} of {whole}", part, whole] for part, whole in [*pairs, (0, 0)]],
+        )
+        query = f"select day_id, escape_rate_low, escape_rate_high from ({compiled(built_plant, 'kpi_daily_quality')})"
+        limits = {name: (low, high) for name, low, high in con.execute(query).fetchall()}
+    assert limits.pop("0 of 0") == (None, None)
+    for part, whole in pairs:
+        wanted = binomtest(part, whole).proportion_ci(method="wilson")
+        assert limits[f"{part} of {whole}"] == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
 def test_an_empty_warehouse_builds(tmp_path):

@@ -118,7 +118,8 @@ def test_the_numbers_are_those_of_the_views(browser, site, warehouse):
     with connect(warehouse, read_only=True) as con:
         first, last, wanted = con.execute(
             "select first_date, last_date, {'Yield': yield_share, 'First-pass yield': first_pass_yield, "
-            "'Defect rate': defect_rate, 'False-positive rate': false_positive_rate} from kpi_summary"
+            "'Defect rate': defect_rate, 'False-positive rate': false_positive_rate, 'Escape rate': escape_rate} "
+            "from kpi_summary"
         ).fetchone()
         line, units = con.execute(
             "select line_id, sum(unit_count) from kpi_daily_quality group by line_id order by line_id limit 1"

@@ -428,9 +428,10 @@ def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, delay):
 
 
 def test_the_command_line_looks_after_models(tmp_path, con, capsys):
-    snapshot = freeze(con, "select image, label from parts", "classify")
+    snapshot = freeze(con, "select image, label from parts", "classify", test=0.2)
     add(con, says="good", snapshot=snapshot)
     add(con, says="good", snapshot=snapshot)
+    add(con, says="good", name="other", snapshot=freeze(con, "select image, label from parts", "classify"))
     con.close()
 
     def run(*arguments, group=("models",)):
@@ -440,7 +441,7 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
         return capsys.readouterr().out
 
     assert "part@2 is the champion: the first champion." in run("promote", "part")
-    assert [row["model"] for row in json.loads(run("list", "--json"))] == ["part@2", "part@1"]
+    assert [row["model"] for row in json.loads(run("list", "--json"))] == ["other@1", "part@2", "part@1"]
     assert json.loads(run("show", "part", "--json"))["aliases"] == ["champion"]
     assert json.loads(run("compare", "part@1", "part@2", "--json"))["images"] == len(snapshot.part("val"))
     assert "part@1 is the champion: asked" in run("promote", "part@1", "--force", "asked")
@@ -451,6 +452,12 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
     assert "0 folders and files removed." in run("gc")
     evaluated = json.loads(run("evaluate", "part", "--json", group=()))
     assert evaluated["metrics"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
+    tested = json.loads(run("evaluate", "part", "--split", "test", "--json", group=()))
+    assert tested["images"] == len(snapshot.part("test")) > 0
+    with pytest.raises(DuckspectError, match="split: must be val or test, but is 'train'"):
+        run("evaluate", "part", "--split", "train", group=())
+    with pytest.raises(DuckspectError, match=r"other@1 has no test rows\. Train with -o test=0\.2 to keep some"):
+        run("evaluate", "other@1", "--split", "test", group=())
     with pytest.raises(DuckspectError, match="the label 'odd' is not one of"):
         run("evaluate", "part", "-q", "select image, 'odd' as label from parts", group=())
 

@@ -278,3 +278,35 @@ def test_rows_that_were_kept_before_masks_had_hashes_are_read(tmp_path):
     table = pq.read_table(tmp_path / "rows.parquet")
     pq.write_table(table.drop_columns(["mask_sha256"]), tmp_path / "rows.parquet")
     assert read_parquet(tmp_path / "rows.parquet") == snapshot
+
+
+def test_a_share_is_kept_for_testing_before_anything_is_held_out_for_validation():
+    rows = examples([f"unit {number // 2}" for number in range(200)])
+    kept = {row.image: row.split for row in assign(rows, 0.2, 0, test=0.2)}
+    splits = {name: {image for image, split in kept.items() if split == name} for name in ("train", "val", "test")}
+    assert [len(splits[name]) for name in ("test", "val", "train")] == [40, 32, 128]
+    assert {row.group for row in rows if row.image in splits["test"]}.isdisjoint(
+        row.group for row in rows if row.image not in splits["test"]
+    )
+    without = {row.image: row.split for row in assign(rows, 0.2, 0)}
+    assert "test" not in without.values()
+
+
+def test_a_rare_class_is_not_taken_away_from_training_for_testing():
+    rows = examples([str(number) for number in range(20)], labels=("good",))
+    rows += [Example(f"rare{number}.png", f"{900 + number:064d}", "", f"rare {number}", ("rare",)) for number in (0, 1)]
+    kept = {row.image: row.split for row in assign(rows, 0.2, 0, test=0.2)}
+    assert sorted(kept[f"rare{number}.png"] for number in (0, 1)) == ["train", "val"]
+
+
+def test_a_given_test_split_is_enough():
+    rows = [replace(row, split="test" if row.group == "0" else "") for row in examples([str(n) for n in range(20)])]
+    kept = [row.split for row in assign(rows, 0.2, 0, test=0.5)]
+    assert kept.count("test") == 1
+
+
+def test_anomaly_detection_tests_on_defects_too_and_never_learns_from_one():
+    kept = assign(examples([str(number) for number in range(100)]), 0.2, 0, test=0.2, train_on_good=True)
+    tested = [row for row in kept if row.split == "test"]
+    assert {row.label for row in tested} == {"good", "spot"}
+    assert {row.label for row in kept if row.split == "train"} == {"good"}

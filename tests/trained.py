@@ -28,7 +28,10 @@ def train_plant(folder: Path) -> Path:
             options = {**QUICK, "epochs": epochs}
             promote(con, train(con, name="pcb", task="detect", query=BOARDS, options=options).reference, force="test")
         set_operating_point(con, "pcb", 0.05, "a small model is not sure of anything")
-        promote(con, train(con, name="tile", task="anomaly", query=TILES, options={"image_size": 96}).reference)
+        promote(
+            con,
+            train(con, name="tile", task="anomaly", query=TILES, options={"image_size": 96, "test": 0.25}).reference,
+        )
     return folder / "w.duckdb"
 
 

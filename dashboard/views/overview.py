@@ -13,12 +13,18 @@ from dashboard.pictures import drawn
 from dashboard.source import Source
 
 FILTERS: tuple[str, ...] = ("time", "line", "product", "shift", "model")
+_EVIDENCE = (
+    "Measured on {good_count} good and {defective_count} defective units, by labels and reviews, that neither training "
+    "nor the threshold saw; {labelled_count} units are labelled in all"
+)
 _KPIS = (
     ("Yield", "yield_share", "normal", "Units that passed or were graded second, of all that were judged"),
     ("First-pass yield", "first_pass_yield", "normal", "Units that passed at their first inspection"),
     ("Defect rate", "defect_rate", "inverse", "Units in which a model found a defect, of all that it scored"),
-    ("False-positive rate", "false_positive_rate", "inverse", "Good units, by labels and reviews, that were flagged"),
+    ("False-positive rate", "false_positive_rate", "inverse", f"Good units that a model flagged. {_EVIDENCE}"),
+    ("Escape rate", "escape_rate", "inverse", f"Defective units that passed. {_EVIDENCE}"),
 )
+_COUNTS = ("good_count", "defective_count", "labelled_count")
 _ICONS = {"drift": "trending_up", "out of control": "ssid_chart", "unreadable": "broken_image", "errors": "error"}
 
 
@@ -29,7 +35,7 @@ def show(source: Source, filters: Filters) -> None:
     now = source.rows("quality", **values).iloc[0]
     st.caption(
         f"{filters.since:%d %b %Y} to {filters.until:%d %b %Y} · {look.count(now['unit_count'])} units inspected, "
-        f"{look.count(now['judged_count'])} judged · changes are against the period before"
+        f"{look.count(now['judged_count'])} judged{_waiting(now)} · changes are against the period before"
     )
     _kpis(source, filters, now)
     _alerts(source.rows("alerts", **values))
@@ -52,10 +58,19 @@ def show(source: Source, filters: Filters) -> None:
     _detections(source, values)
 
 
+def _waiting(now: Any) -> str:
+    """What the units that wait for a person can still do to the yield."""
+    if not (now["review_count"] > 0):
+        return ""
+    worst, best = look.percent(now["yield_pessimistic"]), look.percent(now["yield_optimistic"])
+    return f", {look.count(now['review_count'])} wait for review, so the yield will be between {worst} and {best}"
+
+
 def _kpis(source: Source, filters: Filters, now: Any) -> None:
+    counts = {name: look.count(now[name]) for name in _COUNTS}
     before = source.rows("quality", **filters.before).iloc[0]
     days = source.rows("quality_by_day", **filters.values)
-    for place, (title, name, colour, meaning) in zip(st.columns(4), _KPIS, strict=True):
+    for place, (title, name, colour, meaning) in zip(st.columns(len(_KPIS)), _KPIS, strict=True):
         line = days[name].dropna().tolist()
         change = look.change(now[name], before[name])
         with place:
@@ -64,7 +79,7 @@ def _kpis(source: Source, filters: Filters, now: Any) -> None:
                 look.percent(now[name]),
                 change,
                 colour,  # type: ignore[arg-type]
-                help=meaning,
+                help=meaning.format(**counts),
                 border=True,
                 chart_data=[100 * value for value in line] if len(line) > 1 else None,
                 delta_description="vs period before" if change else None,

@@ -66,6 +66,7 @@ def freeze(
     task: str,
     *,
     validation: float = 0.2,
+    test: float = 0.0,
     split: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -73,7 +74,8 @@ def freeze(
     """Run the query and freeze its rows.
 
     `split` puts every row into one split, as evaluation does. Otherwise the query's `split` column counts, and where
-    it is missing or null, `validation` of the units are held out. Raises with the names of what cannot be used.
+    it is missing or null, `test` of the units are set apart and `validation` of the rest are held out. Raises with
+    the names of what cannot be used.
     """
     images = _gather(_rows(con, query, task), task)
     addresses = _addresses(con, images)
@@ -99,7 +101,7 @@ def freeze(
             raise DuckspectError(f"{example.image} has the bytes of {known.image}, but another split. Choose one.")
         examples[example.sha256] = replace(known, split=known.split or example.split)
     ordered = tuple(sorted(examples.values(), key=lambda item: item.sha256))
-    return Snapshot(task, query, assign(ordered, validation, seed, train_on_good=task == "anomaly"))
+    return Snapshot(task, query, assign(ordered, validation, seed, test=test, train_on_good=task == "anomaly"))
 
 
 def _marks(item: Example) -> tuple[Any, ...]:

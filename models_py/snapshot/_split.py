@@ -12,11 +12,11 @@ from models_py.snapshot._rows import Example
 
 
 def assign(
-    examples: Sequence[Example], validation: float, seed: int, *, train_on_good: bool = False
+    examples: Sequence[Example], validation: float, seed: int, *, test: float = 0.0, train_on_good: bool = False
 ) -> tuple[Example, ...]:
-    """Give every example a split: its own where it has one, else `validation` of the groups of its kind.
+    """Give every example a split: its own where it has one, else `test` of the groups, and `validation` of the rest.
 
-    With `train_on_good`, groups with a defect are all held out.
+    With `train_on_good`, groups with a defect are all held out, for testing or validation.
 
     Groups are kept together, so a group with a given split takes its other images along. Groups are taken in the order
     of their hash, so new images hardly move old ones.
@@ -28,6 +28,10 @@ def assign(
     for item in examples:
         if item.group not in given:
             open_groups[item.group].append(item)
+    wants_test = test > 0 and "test" not in given.values()
+    set_apart = _held_out(open_groups, test, seed, least=0) if wants_test else set()
+    given |= dict.fromkeys(set_apart, "test")
+    open_groups = {group: items for group, items in open_groups.items() if group not in set_apart}
     if train_on_good:
         defective = {group for group, items in open_groups.items() if any(item.is_defective for item in items)}
         clean = {group: items for group, items in open_groups.items() if group not in defective}
@@ -54,8 +58,8 @@ def _given(examples: Iterable[Example]) -> dict[str, str]:
     return {group: split for group, (split, _) in found.items()}
 
 
-def _held_out(groups: dict[str, list[Example]], validation: float, seed: int) -> set[str]:
-    """Choose groups class by class, the rarest class first, until each class has its share held out."""
+def _held_out(groups: dict[str, list[Example]], share: float, seed: int, *, least: int = 1) -> set[str]:
+    """Choose groups class by class, the rarest first, until each has its share held out, and `least` images or more."""
     images = Counter(label for items in groups.values() for item in items for label in _kinds(item))
     by_kind: dict[str, list[str]] = defaultdict(list)
     sizes: dict[str, Counter[str]] = {}
@@ -76,12 +80,12 @@ def _held_out(groups: dict[str, list[Example]], validation: float, seed: int) ->
         left.subtract(list(sizes[group]))
 
     for kind, _ in sorted(images.items(), key=lambda pair: (pair[1], pair[0])):
-        wanted = max(1, round(images[kind] * validation))
+        wanted = max(least, round(images[kind] * share))
         for group in by_kind[kind]:
             room = 2 * (wanted - held[kind]) + 1
             if held[kind] < wanted and sizes[group][kind] <= room and can_go(group):
                 hold(group)
-        if not held[kind] and (able := [group for group in by_kind[kind] if can_go(group)]):
+        if held[kind] < min(wanted, 1) and (able := [group for group in by_kind[kind] if can_go(group)]):
             hold(min(able, key=lambda group: sizes[group][kind]))  # all are large: the smallest, rather than none
     return chosen
 

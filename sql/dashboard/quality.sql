@@ -2,9 +2,18 @@
 select
     sum(unit_count) as unit_count,
     sum(judged_count) as judged_count,
+    sum(review_count) as review_count,
+    sum(labelled_count) as labelled_count,
+    sum(good_count) as good_count,
+    sum(false_alarm_count) as false_alarm_count,
+    sum(defective_count) as defective_count,
+    sum(escape_count) as escape_count,
     sum(image_count) as image_count,
     sum(unreadable_count) as unreadable_count,
     (sum(pass_count) + sum(second_count)) / nullif(sum(judged_count), 0) as yield_share,
+    (sum(pass_count) + sum(second_count)) / nullif(sum(judged_count) + sum(review_count), 0) as yield_pessimistic,
+    (sum(pass_count) + sum(second_count) + sum(review_count))
+    / nullif(sum(judged_count) + sum(review_count), 0) as yield_optimistic,
     sum(first_pass_count) / nullif(sum(first_judged_count), 0) as first_pass_yield,
     sum(flagged_count) / nullif(sum(scored_count), 0) as defect_rate,
     sum(false_alarm_count) / nullif(sum(good_count), 0) as false_positive_rate,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models_py.architectures import list_architectures
 from models_py.errors import DuckspectError
@@ -13,6 +13,10 @@ from models_py.options import describe
 from models_py.tasks import options_of
 from udfs import connect
 from udfs.cli._output import emit, emit_json, emit_table, progress_bar
+
+if TYPE_CHECKING:
+    from models_py.registry import Version
+    from models_py.snapshot import Example
 
 
 def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
@@ -99,7 +103,18 @@ def run_training(
     show_metrics({version.reference: version.metrics}, "on its validation rows")
     if chosen:
         emit(f"Operating threshold {chosen[0]:.4g}: {chosen[1]}.")
+    emit(_kept_for_testing(version))
     emit(f"Next: duckspect models promote {version.reference}")
+
+
+def _kept_for_testing(version: Version) -> str:
+    """What there is to measure it on honestly, for its threshold was chosen on the validation rows."""
+    if count := len(version.rows("test")):
+        return f"{count:,} images are kept for testing: duckspect evaluate {version.reference} --split test"
+    return (
+        "No images were kept for testing, so false-positive and escape rates stay empty until other units are labelled "
+        "or reviewed. To keep a fifth: train with -o test=0.2"
+    )
 
 
 def show_metrics(columns: Mapping[str, Mapping[str, float | None]], where: str) -> None:
@@ -115,7 +130,9 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def run_evaluation(warehouse: Path | None, reference: str, query: str | None, device: str, *, as_json: bool) -> None:
+def run_evaluation(
+    warehouse: Path | None, reference: str, query: str | None, split: str, device: str, *, as_json: bool
+) -> None:
     """Measure a model, and print its metrics."""
     from models_py.evaluation import evaluate, evaluate_model
     from models_py.registry import find, load
@@ -129,7 +146,7 @@ def run_evaluation(warehouse: Path | None, reference: str, query: str | None, de
             bar.update(task, completed=done, total=total)
 
         if query is None:
-            rows = version.rows("val")
+            rows = _frozen_rows(version, split)
             found, count = evaluate_model(model, rows, device=device, progress=progress), len(rows)
         else:
             found, snapshot = evaluate(con, model, query, device=device, progress=progress)
@@ -138,6 +155,17 @@ def run_evaluation(warehouse: Path | None, reference: str, query: str | None, de
         emit_json({"model": version.reference, "images": count, "metrics": found.metrics})
         return
     show_metrics({version.reference: found.metrics}, f"on {count:,} images")
+
+
+def _frozen_rows(version: Version, split: str) -> Sequence[Example]:
+    if split not in ("val", "test"):
+        raise DuckspectError(f"split: must be val or test, but is {split!r}.")
+    rows = version.rows(split)
+    if not rows:
+        raise DuckspectError(
+            f"{version.reference} has no {split} rows. Train with -o test=0.2 to keep some, or give a --query."
+        )
+    return rows
 
 
 def show_architectures(*, as_json: bool) -> None:

@@ -54,11 +54,14 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="name, name@alias or name@version.")],
     query: Query = None,
     file: QueryFile = None,
+    split: Annotated[
+        str, typer.Option(help="Without a query: val, on which its threshold was chosen, or test, which nothing saw.")
+    ] = "val",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or 0.")] = "auto",
     warehouse: Warehouse = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on the rows of any labelled query; without one, on its own frozen validation rows.
+    """Measure a model on the rows of any labelled query; without one, on its own frozen rows.
 
     Example: duckspect evaluate pcb@challenger --query "select uri as image, label, x1, y1, x2, y2 from raw.annotations"
     """
@@ -66,7 +69,7 @@ def evaluate(
     from udfs.cli._train import run_evaluation
 
     sql = read_query(query, file) if query or file else None
-    run_evaluation(warehouse, model, sql, device, as_json=as_json)
+    run_evaluation(warehouse, model, sql, split, device, as_json=as_json)
 
 
 def tune(

@@ -15,7 +15,13 @@ truths as (
 
 versions as (
 
-    select * from {{ ref('stg_ml__model_versions') }}
+    select * from {{ ref('dim_model_versions') }}
+
+),
+
+seen as (
+
+    select * from {{ ref('int_images__seen') }}
 
 ),
 
@@ -27,17 +33,8 @@ frozen as (
 
 challengers as (
 
-    select * from {{ ref('dim_model_versions') }}
+    select * from versions
     where is_challenger
-
-),
-
-known as (
-
-    select distinct
-        model,
-        version
-    from frozen
 
 ),
 
@@ -60,15 +57,12 @@ subsets as (
     from judged
     inner join versions
         on judged.model = versions.model and judged.version = versions.version
-    left join known
-        on judged.model = known.model and judged.version = known.version
-    anti join frozen
+    anti join seen
         on
-            judged.model = frozen.model
-            and judged.version = frozen.version
-            and judged.image_id = frozen.image_id
-            and frozen.split in ('train', 'val')
-    where known.model is not null or not versions.has_frozen_rows
+            judged.model = seen.model
+            and judged.version = seen.version
+            and judged.image_id = seen.image_id
+    where versions.has_known_rows
     union all
     select
         judged.prediction_id,

@@ -33,6 +33,12 @@ judged as (
 
 ),
 
+seen as (
+
+    select * from {{ ref('int_images__seen') }}
+
+),
+
 truths as (
 
     select * from {{ ref('int_images__truthed') }}
@@ -59,6 +65,7 @@ asked as (
         count(*) filter (where predictions.error is not null) as error_count,
         any_value(predictions.error order by champions.model) as error,
         count(judged.prediction_id) as answer_count,
+        bool_or(seen.image_id is not null or not champions.has_known_rows) as is_seen,
         bool_or(judged.is_flagged) as is_flagged,
         bool_or(judged.is_borderline) as is_borderline,
         any_value(judged.predicted_label order by judged.is_flagged desc, champions.model asc) as predicted_label,
@@ -73,6 +80,11 @@ asked as (
             and champions.model = predictions.model
             and champions.version = predictions.version
     left join judged on predictions.prediction_id = judged.prediction_id
+    left join seen
+        on
+            assigned.image_id = seen.image_id
+            and champions.model = seen.model
+            and champions.version = seen.version
     group by assigned.inspection_id
 
 ),
@@ -103,6 +115,7 @@ final as (
         asked.is_flagged,
         coalesce(asked.is_borderline, false) as is_borderline,
         truths.is_defective,
+        coalesce(asked.is_seen, false) as is_seen,
         reviews.inspection_id is not null as is_reviewed,
         inspections.production_date,
         inspections.captured_at,

@@ -17,7 +17,9 @@ final as (
         scored_count,
         error_count,
         flagged_count,
+        labelled_count,
         defective_count,
+        detected_count,
         escape_count,
         good_count,
         false_alarm_count,
@@ -25,9 +27,8 @@ final as (
         {{ share('error_count', 'inspection_count') }} as error_rate,
         {{ share('escape_count', 'defective_count') }} as escape_rate,
         {{ share('false_alarm_count', 'good_count') }} as false_positive_rate,
-        {{ share('defective_count - escape_count', '(defective_count - escape_count + false_alarm_count)') }}
-            as image_precision,
-        {{ share('defective_count - escape_count', 'defective_count') }} as image_recall,
+        {{ share('detected_count', '(detected_count + false_alarm_count)') }} as image_precision,
+        {{ share('detected_count', 'defective_count') }} as image_recall,
         production_date
     from days
 

@@ -6,23 +6,53 @@ days as (
 
 ),
 
-final as (
+totals as (
 
     select
-        cast(coalesce(sum(unit_count), 0) as bigint) as unit_count,
-        cast(coalesce(sum(judged_count), 0) as bigint) as judged_count,
-        cast(coalesce(sum(review_count), 0) as bigint) as review_count,
-        cast(coalesce(sum(image_count), 0) as bigint) as image_count,
-        cast(coalesce(sum(unreadable_count), 0) as bigint) as unreadable_count,
-        cast(coalesce(sum(defect_count), 0) as bigint) as defect_count,
-        {{ share('sum(pass_count) + sum(second_count)', 'sum(judged_count)') }} as yield_share,
-        {{ share('sum(first_pass_count)', 'sum(first_judged_count)') }} as first_pass_yield,
-        {{ share('sum(flagged_count)', 'sum(scored_count)') }} as defect_rate,
-        {{ share('sum(false_alarm_count)', 'sum(good_count)') }} as false_positive_rate,
-        {{ share('sum(escape_count)', 'sum(defective_count)') }} as escape_rate,
+        {% for name in [
+            'unit_count', 'judged_count', 'pass_count', 'second_count', 'review_count', 'first_judged_count',
+            'first_pass_count', 'scored_count', 'flagged_count', 'labelled_count', 'unseen_count', 'good_count', 'false_alarm_count',
+            'defective_count', 'escape_count', 'image_count', 'unreadable_count', 'defect_count'
+        ] -%}
+            cast(coalesce(sum({{ name }}), 0) as bigint) as {{ name }},
+        {% endfor -%}
         min(production_date) as first_date,
         max(production_date) as last_date
     from days
+
+),
+
+final as (
+
+    select
+        unit_count,
+        judged_count,
+        review_count,
+        labelled_count,
+        unseen_count,
+        good_count,
+        false_alarm_count,
+        defective_count,
+        escape_count,
+        image_count,
+        unreadable_count,
+        defect_count,
+        {{ share('pass_count + second_count', 'judged_count') }} as yield_share,
+        {{ share('pass_count + second_count', '(judged_count + review_count)') }} as yield_pessimistic,
+        {{ share('pass_count + second_count + review_count', '(judged_count + review_count)') }} as yield_optimistic,
+        {{ share('review_count', '(judged_count + review_count)') }} as review_share,
+        {{ share('first_pass_count', 'first_judged_count') }} as first_pass_yield,
+        {{ share('flagged_count', 'scored_count') }} as defect_rate,
+        {{ share('false_alarm_count', 'good_count') }} as false_positive_rate,
+        {{ wilson_limit('false_alarm_count', 'good_count', '-') }} as false_positive_rate_low,
+        {{ wilson_limit('false_alarm_count', 'good_count', '+') }} as false_positive_rate_high,
+        {{ share('escape_count', 'defective_count') }} as escape_rate,
+        {{ wilson_limit('escape_count', 'defective_count', '-') }} as escape_rate_low,
+        {{ wilson_limit('escape_count', 'defective_count', '+') }} as escape_rate_high,
+        {{ rate_evidence() }} as rate_evidence,
+        first_date,
+        last_date
+    from totals
 
 )
 

@@ -19,8 +19,8 @@ final as (
         version,
         label,
         count(*) as defect_count,
-        count(is_false_positive) as checked_count,
-        count(*) filter (where is_false_positive) as false_positive_count,
+        count(is_false_positive) filter (where is_unseen) as checked_count,
+        count(*) filter (where is_false_positive and is_unseen) as false_positive_count,
         production_date
     from defects
     group by

@@ -23,11 +23,25 @@ final as (
         count(*) filter (where is_first_pass and verdict = 'pass') as first_pass_count,
         count(*) filter (where is_last_pass and is_flagged is not null) as scored_count,
         count(*) filter (where is_last_pass and is_flagged) as flagged_count,
-        -- What is known from labels and reviews of what the model judged.
-        count(*) filter (where is_last_pass and is_flagged is not null and not is_truly_defective) as good_count,
-        count(*) filter (where is_last_pass and is_flagged and not is_truly_defective) as false_alarm_count,
-        count(*) filter (where is_last_pass and is_flagged is not null and is_truly_defective) as defective_count,
-        count(*) filter (where is_last_pass and not is_flagged and is_truly_defective) as escape_count,
+        count(*) filter (
+            where is_last_pass and is_flagged is not null and is_truly_defective is not null
+        ) as labelled_count,
+        count(*) filter (
+            where is_last_pass and is_unseen and is_flagged is not null and is_truly_defective is not null
+        ) as unseen_count,
+        -- Mistakes are counted on units that neither training nor the threshold saw; what waits for a person has not passed.
+        count(*) filter (
+            where is_last_pass and is_unseen and is_flagged is not null and not is_truly_defective
+        ) as good_count,
+        count(*) filter (
+            where is_last_pass and is_unseen and is_flagged and not is_truly_defective
+        ) as false_alarm_count,
+        count(*) filter (
+            where is_last_pass and is_unseen and is_flagged is not null and is_truly_defective and verdict <> 'review'
+        ) as defective_count,
+        count(*) filter (
+            where is_last_pass and is_unseen and is_flagged is not null and is_truly_defective and verdict = 'pass'
+        ) as escape_count,
         cast(sum(image_count) as bigint) as image_count,
         cast(sum(unreadable_count) as bigint) as unreadable_count,
         cast(sum(defect_count) as bigint) as defect_count,

@@ -31,6 +31,18 @@ reviews as (
 
 ),
 
+versions as (
+
+    select * from {{ ref('dim_model_versions') }}
+
+),
+
+seen as (
+
+    select * from {{ ref('int_images__seen') }}
+
+),
+
 -- A model judges what it is assigned to, not the rows that it is only compared on.
 assigned as (
 
@@ -142,6 +154,7 @@ final as (
                 then coalesce(nearest_truths.iou, 0) < {{ var('same_defect_overlap') }}
             when nearest_truths.iou >= {{ var('same_defect_overlap') }} then false
         end as is_false_positive,
+        versions.has_known_rows and seen.image_id is null as is_unseen,
         defects.production_date,
         defects.captured_at,
         defects.scored_at
@@ -149,6 +162,12 @@ final as (
     left join truths on defects.image_id = truths.image_id
     left join nearest_truths on defects.defect_id = nearest_truths.defect_id
     left join verdicts on defects.defect_id = verdicts.defect_id
+    inner join versions on defects.model = versions.model and defects.version = versions.version
+    left join seen
+        on
+            defects.image_id = seen.image_id
+            and defects.model = seen.model
+            and defects.version = seen.version
 
 )
 

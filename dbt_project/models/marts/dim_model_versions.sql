@@ -55,6 +55,8 @@ final as (
         thresholds.threshold,
         images.train_image_count,
         images.validation_image_count,
+        -- An imported model has no rows here; one trained before rows were kept has rows that nobody knows.
+        images.model is not null or not versions.has_frozen_rows as has_known_rows,
         coalesce(aliases.is_champion, false) as is_champion,
         coalesce(aliases.is_challenger, false) as is_challenger,
         aliases.first_champion_at,

@@ -50,6 +50,7 @@ units as (
             when bool_or(inspections.is_defective) then true
             when count(inspections.is_defective) = count(*) then false
         end as is_truly_defective,
+        not bool_or(inspections.is_seen) as is_unseen,
         max(inspections.production_date) as production_date,
         max(inspections.captured_at) as inspected_at
     from inspections
@@ -89,6 +90,7 @@ final as (
         units.is_flagged,
         units.is_reviewed,
         units.is_truly_defective,
+        units.is_unseen,
         units.production_date,
         units.inspected_at
     from units
