@@ -13,18 +13,18 @@ from dashboard.pictures import drawn
 from dashboard.source import Source
 
 FILTERS: tuple[str, ...] = ("time", "line", "product", "shift", "model")
-_EVIDENCE = (
-    "Measured on {good_count} good and {defective_count} defective units, by labels and reviews, that neither training "
-    "nor the threshold saw; {labelled_count} units are labelled in all"
-)
 _KPIS = (
     ("Yield", "yield_share", "normal", "Units that passed or were graded second, of all that were judged"),
     ("First-pass yield", "first_pass_yield", "normal", "Units that passed at their first inspection"),
     ("Defect rate", "defect_rate", "inverse", "Units in which a model found a defect, of all that it scored"),
-    ("False-positive rate", "false_positive_rate", "inverse", f"Good units that a model flagged. {_EVIDENCE}"),
-    ("Escape rate", "escape_rate", "inverse", f"Defective units that passed. {_EVIDENCE}"),
+    (
+        "False-positive rate",
+        "false_positive_rate",
+        "inverse",
+        "Good units, by labels and reviews, that a model flagged",
+    ),
+    ("Escape rate", "escape_rate", "inverse", "Defective units, by labels and reviews, that passed"),
 )
-_COUNTS = ("good_count", "defective_count", "labelled_count")
 _ICONS = {"drift": "trending_up", "out of control": "ssid_chart", "unreadable": "broken_image", "errors": "error"}
 
 
@@ -38,6 +38,7 @@ def show(source: Source, filters: Filters) -> None:
         f"{look.count(now['judged_count'])} judged{_waiting(now)} · changes are against the period before"
     )
     _kpis(source, filters, now)
+    st.caption(_evidence(now))
     _alerts(source.rows("alerts", **values))
     left, right = st.columns(2)
     with left.container(border=True):
@@ -67,7 +68,6 @@ def _waiting(now: Any) -> str:
 
 
 def _kpis(source: Source, filters: Filters, now: Any) -> None:
-    counts = {name: look.count(now[name]) for name in _COUNTS}
     before = source.rows("quality", **filters.before).iloc[0]
     days = source.rows("quality_by_day", **filters.values)
     for place, (title, name, colour, meaning) in zip(st.columns(len(_KPIS)), _KPIS, strict=True):
@@ -79,11 +79,20 @@ def _kpis(source: Source, filters: Filters, now: Any) -> None:
                 look.percent(now[name]),
                 change,
                 colour,  # type: ignore[arg-type]
-                help=meaning.format(**counts),
+                help=meaning,
                 border=True,
                 chart_data=[100 * value for value in line] if len(line) > 1 else None,
                 delta_description="vs period before" if change else None,
             )
+
+
+def _evidence(now: Any) -> str:
+    """What the false-positive and escape rates were measured on."""
+    good, defective, labelled = (look.count(now[f"{kind}_count"]) for kind in ("good", "defective", "labelled"))
+    return (
+        f"False positives are counted on {good} good units and escapes on {defective} defective ones: those of the "
+        f"{labelled} labelled or reviewed units that neither training nor the threshold saw."
+    )
 
 
 def _alerts(rows: pd.DataFrame) -> None:
