@@ -35,6 +35,8 @@ operated as (
         versions.is_champion,
         versions.is_challenger,
         versions.threshold,
+        versions.review_from,
+        versions.review_to,
         list_transform(
             predictions.regions,
             lambda region, number: struct_pack(
@@ -90,14 +92,13 @@ decided as (
 final as (
 
     select
-        * exclude (label),
+        * exclude (label, review_from, review_to),
         len(defects) > 0 as is_flagged,
         if(len(defects) > 0, list_reverse_sort(list_transform(
             defects, lambda defect: struct_pack(confidence := defect.confidence, label := defect.label)
         ))[1].label, 'good') as predicted_label,
         if(task = 'classify', regions[1].label, null) as likeliest_label,
-        threshold is not null
-        and abs(score - threshold) <= {{ var('review_margin') }} * abs(threshold) as is_borderline
+        coalesce(if(score < threshold, score >= review_from, score <= review_to), false) as is_borderline
     from decided
 
 )

@@ -27,6 +27,12 @@ thresholds as (
 
 ),
 
+bands as (
+
+    select * from {{ ref('int_thresholds__review_bands') }}
+
+),
+
 images as (
 
     select
@@ -52,7 +58,12 @@ final as (
         versions.created_by,
         aliases.current_aliases,
         thresholds.chosen_by as threshold_chosen_by,
+        bands.review_evidence,
         thresholds.threshold,
+        bands.review_share,
+        bands.review_from,
+        bands.review_to,
+        bands.review_evidence_count,
         images.train_image_count,
         images.validation_image_count,
         -- An imported model has no rows here; one trained before rows were kept has rows that nobody knows.
@@ -66,6 +77,8 @@ final as (
         on versions.model = aliases.model and versions.version = aliases.version
     left join thresholds
         on versions.model = thresholds.model and versions.version = thresholds.version
+    left join bands
+        on versions.model = bands.model and versions.version = bands.version
     left join images
         on versions.model = images.model and versions.version = images.version
 
