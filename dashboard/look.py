@@ -160,12 +160,12 @@ def confusion(rows: pd.DataFrame) -> Chart:
     """Truth by prediction."""
     base = alt.Chart(rows).encode(
         x=alt.X("predicted_label:N", title="predicted", axis=alt.Axis(labelAngle=-30, labelOverlap=False)),
-        y=alt.Y("gold_label:N", title="truth"),
+        y=alt.Y("true_label:N", title="truth"),
     )
-    middle = float(rows["image_count"].max() or 0) / 2
-    text_colour = alt.condition(f"datum.image_count > {middle}", alt.value("white"), alt.value("#1b2733"))
-    cells = base.mark_rect().encode(color=alt.Color("image_count:Q", legend=None, scale=alt.Scale(scheme="blues")))
-    return alt.layer(cells, base.mark_text().encode(text="image_count:Q", color=text_colour)).properties(height=300)
+    middle = float(rows["pair_count"].max() or 0) / 2
+    text_colour = alt.condition(f"datum.pair_count > {middle}", alt.value("white"), alt.value("#1b2733"))
+    cells = base.mark_rect().encode(color=alt.Color("pair_count:Q", legend=None, scale=alt.Scale(scheme="blues")))
+    return alt.layer(cells, base.mark_text().encode(text="pair_count:Q", color=text_colour)).properties(height=300)
 
 
 def learning(rows: pd.DataFrame) -> Chart:

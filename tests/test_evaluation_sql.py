@@ -1,5 +1,7 @@
 """The evaluation that dbt does in SQL, over stored predictions, against pycocotools, scikit-learn and our metrics."""
 
+from collections import Counter
+
 import duckdb
 import numpy as np
 import pytest
@@ -7,7 +9,11 @@ from conftest import duckspect
 from random_boxes import LABELS, by_pycocotools, random_boxes
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from models_py.classify import task as classify
 from models_py.metrics import detection_report
+from models_py.model import Prediction, Spec
+from models_py.preprocess import Preprocess
+from models_py.snapshot import Example
 from udfs import connect
 from udfs.types import REGION
 
@@ -171,9 +177,65 @@ def test_escape_and_overkill_are_counted_at_every_threshold(judged):
     assert rates["overkill_rate"] == pytest.approx((~defective & ~passed).sum() / (~defective).sum())
 
 
-def test_the_confusion_counts_every_image_once(judged):
-    con, _ = judged
+def test_the_confusion_counts_every_image_once_and_boxes_where_they_are_known(judged):
+    con, truth = judged
     counts = con.execute(
-        "select model, sum(image_count) from kpi_confusion where subset = 'unseen' group by 1 order by 1"
+        "select model, sum(image_count), sum(box_count) filter (where true_label <> 'good') from kpi_confusion "
+        "where subset = 'unseen' group by 1 order by 1"
     )
-    assert counts.fetchall() == [("boxes", IMAGES), ("kind", IMAGES), ("odd", IMAGES)]
+    boxes = sum(len(known.labels) for known in truth["truths"])
+    assert counts.fetchall() == [("boxes", None, boxes), ("kind", IMAGES, None), ("odd", IMAGES, None)]
+
+
+def overlap(one, other):
+    width, height = (max(0.0, min(one[k + 2], other[k + 2]) - max(one[k], other[k])) for k in (0, 1))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def paired(known, found):
+    """Pairs of a true and a predicted class, a box at a time."""
+    free = list(range(len(known.labels)))
+    for place in np.argsort(-np.array(found.scores), kind="stable"):
+        if found.scores[place] < THRESHOLD:
+            continue
+        near = [(overlap(found.xyxy[place], known.xyxy[number]), -number) for number in free]
+        best, number = max(near, default=(0.0, 0))
+        if best >= 0.5:
+            free.remove(-number)
+        yield (known.labels[-number] if best >= 0.5 else "good", found.labels[place])
+    yield from ((known.labels[number], "good") for number in free)
+
+
+def test_boxes_are_paired_whatever_their_classes(judged):
+    con, truth = judged
+    expected = Counter(
+        pair
+        for known, found in zip(truth["truths"], truth["predictions"], strict=True)
+        for pair in paired(known, found)
+    )
+    rows = con.execute("select true_label, predicted_label, box_count from kpi_confusion where model = 'boxes'")
+    cells = {(true, said): count for true, said, count in rows.fetchall()}
+    assert cells == expected
+    assert any(true != said and "good" not in (true, said) for true, said in cells)
+
+
+def test_both_accuracies_of_a_classifier_are_those_of_evaluate(judged):
+    con, truth = judged
+    spec = Spec("classify", "mobilenet_v3_small", CLASSES, Preprocess(32), {}, {"*": THRESHOLD})
+    seen = [
+        (
+            Example("", f"kind {number}", "val", "", (CLASSES[true],)),
+            Prediction("", 0.0, float(1 - row[0]), probabilities=dict(zip(CLASSES, row.tolist(), strict=True))),
+        )
+        for number, (true, row) in enumerate(zip(truth["true"], truth["chances"], strict=True))
+    ]
+    report, _ = classify.measure(iter(seen), classify.rebuild_empty(spec))
+    found = metrics(con, "kind")
+    names = ("accuracy", "verdict_accuracy", "macro_f1", "escape_rate", "overkill_rate")
+    assert {name: found[name] for name in names} == pytest.approx({name: report[name] for name in names}, abs=1e-9)
+    assert found["accuracy"] != pytest.approx(found["verdict_accuracy"])
+    right = con.execute(
+        "select sum(image_count) from kpi_confusion where model = 'kind' and true_label = predicted_label"
+    )
+    assert right.fetchone()[0] / IMAGES == pytest.approx(found["verdict_accuracy"])

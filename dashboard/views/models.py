@@ -63,6 +63,8 @@ def _versions(versions: pd.DataFrame, metrics: pd.DataFrame) -> None:
         hide_index=True,
         column_config=dict.fromkeys(table.columns, st.column_config.NumberColumn(format="%.4f")),
     )
+    if "verdict_accuracy" in set(metrics["metric"]):
+        st.caption("accuracy is by the likeliest class, verdict_accuracy by the verdict at the operating threshold.")
 
 
 def _subset(rows: pd.DataFrame, size: str, key: str) -> pd.DataFrame:
@@ -80,11 +82,11 @@ def _confusion(rows: pd.DataFrame) -> None:
     if rows.empty:
         look.empty("There are no labelled images to compare with.")
         return
-    rows = _subset(rows, "image_count", "confusion subset")
+    rows = _subset(rows, "pair_count", "confusion subset")
     places = st.columns(max(2, rows["version"].nunique()))
     for place, (version, found) in zip(places, rows.groupby("version"), strict=False):
         with place:
-            st.caption(f"version {version}")
+            st.caption(f"version {version}, {found['counted'].iloc[0]} by {found['counted'].iloc[0]}")
             look.chart(look.confusion(found))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from models_py.architectures import find_architecture
 from models_py.classify.options import PRIMARY, ClassifyOptions
-from models_py.metrics import Costs, choose, classification_report
+from models_py.metrics import Costs, accuracy, choose, classification_report
 from models_py.model import GOOD, Model, Outputs, Prediction, Spec, verdict
 from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
@@ -123,14 +123,14 @@ def rebuild(spec: Spec, tensors: Mapping[str, torch.Tensor]) -> Model:
 
 
 def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple[Metrics, Judged]:
-    """Accuracy, macro F1, F1 per class and AUROC; the label is the likeliest class, whatever the threshold."""
+    """Accuracy, macro F1, F1 per class and AUROC by the likeliest class, and what the threshold decides."""
     kept = list(judged)
     truth = [example.labels[0] for example, _ in kept]
     scores = np.array([[p.probabilities[label] for label in model.labels] for _, p in kept]).reshape(
         -1, len(model.labels)
     )
     predicted = [model.labels[i] for i in scores.argmax(1)]
-    return {**classification_report(truth, predicted, scores, model.labels), **image_rates(kept, model)}, kept
+    return {**classification_report(truth, predicted, scores, model.labels), **at_threshold(kept, model)}, kept
 
 
 def operating_point(judged: Judged, model: Model, options: Options) -> Threshold | None:
@@ -146,5 +146,14 @@ def operating_point(judged: Judged, model: Model, options: Options) -> Threshold
 
 
 def at_threshold(judged: Judged, model: Model) -> Metrics:
-    """Shares of images let through and rejected in vain at the model's threshold."""
-    return image_rates(judged, model)
+    """Share of verdicts that are right, and shares of images let through and rejected in vain; nothing without one."""
+    if "*" not in model.spec.thresholds:
+        return {}
+    truth = [example.labels[0] for example, _ in judged]
+    verdicts = [_verdict(prediction, model) for _, prediction in judged]
+    return {"verdict_accuracy": accuracy(truth, verdicts), **image_rates(judged, model)}
+
+
+def _verdict(prediction: Prediction, model: Model) -> str:
+    scores = np.array([prediction.probabilities[label] for label in model.labels])
+    return _at_threshold(scores, model.labels, prediction.score, model.spec.thresholds["*"])[0]

@@ -1,9 +1,10 @@
--- Which class is taken for which.
+-- Which class is taken for which, in boxes or in images.
 select
     version,
     subset,
-    gold_label,
+    counted,
+    true_label,
     predicted_label,
-    image_count
+    coalesce(box_count, image_count) as pair_count
 from kpi_confusion
 where model = getvariable('model')

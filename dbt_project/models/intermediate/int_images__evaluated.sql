@@ -90,10 +90,12 @@ final as (
         judged.predicted_label,
         judged.likeliest_label,
         truths.gold_label,
+        truths.gold_labels,
         judged.score,
         judged.threshold,
         judged.is_flagged,
         truths.is_defective,
+        {{ is_right('judged', 'truths') }} as is_right,
         truths.has_boxes
     from subsets
     inner join judged on subsets.prediction_id = judged.prediction_id

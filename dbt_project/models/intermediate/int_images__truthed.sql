@@ -3,7 +3,9 @@ with
 
 labels as (
 
-    select *
+    select
+        *,
+        count(*) over (partition by image_id, label) as label_count
     from {{ ref('int_labels__merged') }}
     where is_gold and not (label_source = 'review' and kind = 'box' and label = 'good')
 
@@ -13,12 +15,15 @@ final as (
 
     select
         image_id,
-        coalesce(min(label) filter (where label <> 'good'), 'good') as gold_label,
+        coalesce(
+            any_value(label order by label_count desc, label asc) filter (where label <> 'good'), 'good'
+        ) as gold_label,
         if(count(*) filter (where label_source = 'review') > 0, 'review', 'annotation') as truth_source,
         bool_or(label <> 'good') as is_defective,
         -- Boxes can be judged where every defect has one.
         not bool_or(label <> 'good') or bool_or(kind = 'box' and label <> 'good') as has_boxes,
-        max(annotated_at) as decided_at
+        max(annotated_at) as decided_at,
+        coalesce(list_sort(list(distinct label) filter (where label <> 'good')), ['good']) as gold_labels
     from labels
     group by image_id
 

@@ -13,9 +13,11 @@ final as (
         model,
         version,
         subset,
-        gold_label,
+        counted,
+        true_label,
         predicted_label,
-        image_count
+        image_count,
+        box_count
     from cells
 
 )

@@ -19,8 +19,8 @@ final as (
         truth_count,
         champion_right_count,
         challenger_right_count,
-        {{ share('champion_right_count', 'truth_count') }} as champion_accuracy,
-        {{ share('challenger_right_count', 'truth_count') }} as challenger_accuracy,
+        {{ share('champion_right_count', 'truth_count') }} as champion_verdict_accuracy,
+        {{ share('challenger_right_count', 'truth_count') }} as challenger_verdict_accuracy,
         is_agreed
     from pairs
 

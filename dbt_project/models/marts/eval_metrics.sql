@@ -173,17 +173,31 @@ best_f1 as (
 
 ),
 
--- The likeliest class, whatever the threshold.
+verdicts as (
+
+    select
+        model,
+        version,
+        subset,
+        'verdict_accuracy' as metric,
+        {{ share('count(*) filter (where is_right)', 'count(*)') }} as value
+    from images
+    where task = 'classify' and threshold is not null
+    group by all
+
+),
+
+-- By the likeliest class, whatever the threshold; verdict_accuracy, above, is by the verdict at the threshold.
 classes as (
 
     select
         model,
         version,
         subset,
-        gold_label as label,
+        {{ true_label('images.likeliest_label', 'images') }} as label,
         1 as image_count,
         0 as said_count,
-        if(gold_label = likeliest_label, 1, 0) as hit_count
+        if(list_contains(gold_labels, likeliest_label), 1, 0) as hit_count
     from images
     where task = 'classify'
     union all
@@ -247,6 +261,8 @@ metrics as (
     select * from rates
     union all
     select * from best_f1
+    union all
+    select * from verdicts
     union all
     select * from classification
 

@@ -22,7 +22,7 @@ reviews as (
 
 ),
 
--- The model's box that an annotator's box overlaps most.
+-- The model's box that an annotator's box overlaps most, of equals the surest.
 met as (
 
     select
@@ -30,7 +30,9 @@ met as (
         'annotator' as inspector_role,
         'model ' || defects.model as compared_with,
         annotations.label as inspector_label,
-        arg_max(defects.label, {{ overlap('annotations', 'defects') }}) as other_label
+        arg_max(
+            defects.label, ({{ overlap('annotations', 'defects') }}, defects.confidence, defects.label)
+        ) as other_label
     from annotations
     inner join defects
         on

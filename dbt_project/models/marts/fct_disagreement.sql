@@ -34,8 +34,8 @@ final as (
         challengers.predicted_label as challenger_label,
         count(*) as image_count,
         count(truths.image_id) as truth_count,
-        count(*) filter (where truths.gold_label = champions.predicted_label) as champion_right_count,
-        count(*) filter (where truths.gold_label = challengers.predicted_label) as challenger_right_count,
+        count(*) filter (where {{ is_right('champions', 'truths') }}) as champion_right_count,
+        count(*) filter (where {{ is_right('challengers', 'truths') }}) as challenger_right_count,
         champions.predicted_label = challengers.predicted_label as is_agreed
     from champions
     inner join challengers
