@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from models_py.errors import WarehouseError
+from models_py.registry import find, limit_warning
 from models_py.warehouse import sql_folder, warehouse_path
 from udfs import connect
 from udfs.build import publish, published_path
@@ -38,6 +39,11 @@ class Source:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection with the SQL functions, for reading."""
         return _connection(self.file, self.stamp).cursor()
+
+    def limit_warning(self, reference: str) -> str | None:
+        """What is wrong with the threshold of a version, in the words of `duckspect models promote`."""
+        with self.cursor() as con:
+            return limit_warning(con, find(con, reference))
 
 
 def find_source() -> Source:

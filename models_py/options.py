@@ -58,6 +58,10 @@ class Options:
     clahe: float = option(0.0, "Contrast limit of CLAHE, for low-contrast parts; 0 is off", low=0)
     escape_cost: float = option(10.0, "Cost of one defect let through, for the operating threshold", low=0)
     overkill_cost: float = option(1.0, "Cost of one good part rejected", low=0)
+    escape_limit: float = option(
+        0.2, "Share of the defective let through beyond which a warning is given", low=0, high=1
+    )
+    overkill_limit: float = option(0.2, "Share of the good rejected beyond which a warning is given", low=0, high=1)
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -36,10 +36,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """An operating point and why it was chosen."""
+    """An operating point, why it was chosen, and the scores of the validation images by the hash of their bytes."""
 
     value: float
     reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class Task(Protocol):

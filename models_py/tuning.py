@@ -13,7 +13,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -307,7 +307,7 @@ def work(
         model, metrics, threshold = fit_plan(planned, Path(folder), _Piped(pipe))
         place = Path(folder) / _MODEL
         save_artifact(model, place / "artifact", Golden((), ()), None, as_dict(options))
-        chosen = None if threshold is None else {"value": threshold.value, "reason": threshold.reason}
+        chosen = None if threshold is None else asdict(threshold)
         (place / "metrics.json").write_text(json.dumps({**metrics, "threshold": chosen}))
         pipe.send(("done", metrics))
     except DuckspectError as error:

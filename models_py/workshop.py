@@ -21,7 +21,7 @@ from models_py.evaluation import evaluate_model
 from models_py.images.decode import open_bytes
 from models_py.model import GOOD, Model
 from models_py.options import Options, as_dict, as_json, parse_options
-from models_py.registry import Origin, Version, artifacts_folder, check_name, finite, register
+from models_py.registry import Origin, Version, artifacts_folder, check_name, finite, limit_warning, register
 from models_py.snapshot import Snapshot, freeze
 from models_py.tasks import Job, Metrics, Threshold, find_task, options_of
 from models_py.training import Report, Silent, StoppedError
@@ -124,6 +124,8 @@ def carry_out(con: duckdb.DuckDBPyConnection, planned: Plan, report: Report, *, 
         run.fail(error)
         raise
     run.finish()
+    if warning := limit_warning(con, version):
+        report.note(f"Warning: {warning}")
     return version
 
 
@@ -141,7 +143,8 @@ def fit_plan(
     if threshold is None:
         return model, first.metrics, None
     model.spec = replace(model.spec, thresholds={"*": threshold.value})
-    return model, {**first.metrics, **task.at_threshold(first.judged, model)}, threshold
+    scores = {example.sha256: prediction.score for example, prediction in first.judged}
+    return model, {**first.metrics, **task.at_threshold(first.judged, model)}, replace(threshold, scores=scores)
 
 
 def _parent(planned: Plan) -> str:

@@ -18,7 +18,7 @@ from models_py.plant import build
 from models_py.registry import promote, rollback
 from models_py.workshop import train
 from udfs import connect
-from udfs.build import idle_models, published_path
+from udfs.build import idle_models, limit_warnings, published_path
 from udfs.dbt_plugin import retrain
 
 ROOT = Path(__file__).parents[1]
@@ -359,6 +359,41 @@ def test_a_champion_without_a_product_is_named_with_the_remedy(plant_copy):
     assert [sentence.split(":")[0] for sentence in found] == ["pcb judges nothing", "tile judges nothing"]
     assert found[0].endswith("such as: pcb,OTHER")
     assert sorted(claim) == [("pcb",), ("tile",)]
+
+
+def test_a_champion_beyond_its_limits_is_named_with_the_alternative(plant_copy):
+    with connect(plant_copy) as con:
+        con.execute(
+            "update eval_operating_points set is_within_limits = model <> 'tile' or subset <> 'validation', "
+            "threshold = 2.5, overkill_count = 19, good_count = 20, escape_count = 0, defective_count = 8, "
+            "alternative_threshold = 3.25, alternative_overkill_count = 4, alternative_escape_count = 1, "
+            "are_limits_possible = true"
+        )
+        assert limit_warnings(con) == [
+            "tile@1 rejects 19 of 20 good validation images and passes 0 of 8 defective ones at its threshold 2.5; "
+            "the limits are 20% of the good and 20% of the defective. At 3.25 it rejects 4 of 20 good validation "
+            "images and passes 1 of 8 defective ones. To choose that: "
+            '`duckspect models threshold tile@1 3.25 --reason "..."`'
+        ]
+        assert len(con.execute(compiled(plant_copy, "a_champion_keeps_its_limits")).fetchall()) == 1
+        con.execute("drop table eval_operating_points")
+        assert limit_warnings(con) == [], "a selection may not have built it yet"
+
+
+def test_the_band_for_review_is_around_the_threshold_and_holds_a_share_of_the_images(built_plant):
+    bands = ask(
+        built_plant,
+        "select version_id, review_evidence, review_share, threshold, review_from, review_to from dim_model_versions "
+        "where is_champion order by 1",
+    )
+    assert [row[:3] for row in bands] == [("pcb@2", "validation", 0.1), ("tile@1", "validation", 0.1)]
+    assert all(low is None or low < at for *_, at, low, _ in bands)
+    assert all(high is None or at <= high for *_, at, _, high in bands)
+    share = "select model, count(*) filter (where is_borderline), count(*) from intermediate.int_predictions__judged "
+    validation = "semi join ml.version_images as held on held.split = 'val' and held.name = model "
+    where = f"{share}{validation}and held.version = int_predictions__judged.version and held.image_id = "
+    for _, near, images in ask(built_plant, f"{where}int_predictions__judged.image_id where is_champion group by 1"):
+        assert 0 < near <= 0.1 * images
 
 
 def test_mistakes_are_said_in_a_sentence(tmp_path, plant_copy):

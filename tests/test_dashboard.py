@@ -18,6 +18,7 @@ from PIL import Image
 from server import free_port, serving
 
 from models_py.errors import DuckspectError
+from models_py.registry import find, limit_warning, set_operating_point
 from models_py.warehouse import files_folder
 from udfs import connect
 from udfs.build import publish
@@ -163,6 +164,20 @@ def test_an_upload_is_judged_and_drawn(browser, site, warehouse):
     picture = page.request.get(site + source if source.startswith("/") else source).body()
     assert colourful(Image.open(io.BytesIO(picture)))
     assert not colourful(Image.open(uri))
+    page.close()
+
+
+@browsed
+def test_a_version_that_rejects_what_is_good_is_said_before_it_is_promoted(browser, site, warehouse):
+    with connect(warehouse) as con:
+        set_operating_point(con, "pcb@1", 0.0, "rejects everything")
+        warning = limit_warning(con, find(con, "pcb@1"))
+    publish(warehouse)
+    page = opened(browser, f"{site}/models?name=pcb")
+    page.get_by_role("tab", name="History and promotion").click()
+    settled(page)
+    assert errors(page) == []
+    assert warning.split(":")[0] in page.inner_text("body")
     page.close()
 
 

@@ -1,6 +1,7 @@
 """The evaluation that dbt does in SQL, over stored predictions, against pycocotools, scikit-learn and our metrics."""
 
 from collections import Counter
+from dataclasses import astuple
 
 import duckdb
 import numpy as np
@@ -10,7 +11,7 @@ from random_boxes import LABELS, by_pycocotools, random_boxes
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from models_py.classify import task as classify
-from models_py.metrics import detection_report
+from models_py.metrics import Costs, Limits, check_limits, detection_report
 from models_py.model import Prediction, Spec
 from models_py.preprocess import Preprocess
 from models_py.snapshot import Example
@@ -175,6 +176,24 @@ def test_escape_and_overkill_are_counted_at_every_threshold(judged):
     defective = truth["is_defective"]
     assert rates["escape_rate"] == pytest.approx((defective & passed).sum() / defective.sum())
     assert rates["overkill_rate"] == pytest.approx((~defective & ~passed).sum() / (~defective).sum())
+
+
+@pytest.mark.parametrize("name", ["odd", "kind"])
+def test_limits_and_the_alternative_are_those_of_training(judged, name):
+    con, truth = judged
+    scores, defective = {
+        "odd": (truth["scores"], truth["is_defective"]),
+        "kind": (1 - truth["chances"][:, 0], truth["true"] > 0),
+    }[name]
+    breach = check_limits(scores, defective, THRESHOLD, Costs(), Limits())
+    row = con.execute(
+        "select threshold, escape_count, overkill_count, alternative_threshold, alternative_escape_count, "
+        "alternative_overkill_count, are_limits_possible, defective_count, good_count, is_within_limits "
+        f"from eval_operating_points where model = '{name}' and subset = 'unseen'"
+    ).fetchone()
+    assert row[:3] == astuple(breach.point)
+    assert row[3:6] == pytest.approx(astuple(breach.alternative))
+    assert row[6:] == (breach.are_both_possible, breach.defective, breach.good, False)
 
 
 def test_the_confusion_counts_every_image_once_and_boxes_where_they_are_known(judged):

@@ -8,12 +8,15 @@ from random_boxes import LABELS, by_pycocotools, random_boxes
 from models_py.metrics import (
     Boxes,
     Costs,
+    Limits,
+    Mistakes,
     OperatingPoint,
     SegmentationCounts,
     accuracy,
     auroc,
     average_precision,
     average_precisions,
+    check_limits,
     choose,
     choose_boxes,
     classification_report,
@@ -358,6 +361,43 @@ def test_the_cheapest_threshold_lies_in_the_middle_of_its_gap():
         cost=0.0,
         reason="lowest cost on 4 validation images: 0 escapes x 10 + 0 overkills x 1",
     )
+
+
+KNOWN = [0.1, 0.2, 0.3, 0.4, 0.5, 0.15, 0.6, 0.7, 0.8, 0.9]
+DEFECTIVE = [False] * 5 + [True] * 5
+
+
+def test_a_threshold_that_rejects_too_many_good_ones_has_the_cheapest_other_one_as_alternative():
+    chosen = choose(KNOWN, DEFECTIVE, Costs())
+    assert (chosen.threshold, chosen.escapes, chosen.overkills) == (pytest.approx(0.125), 0, 4)
+    breach = check_limits(KNOWN, DEFECTIVE, chosen.threshold, Costs(), Limits())
+    assert breach.point == Mistakes(chosen.threshold, 0, 4)
+    assert breach.alternative == Mistakes(pytest.approx(0.55), 1, 0)
+    assert breach.sentence("part@1") == (
+        "part@1 rejects 4 of 5 good validation images and passes 0 of 5 defective ones at its threshold 0.125; the "
+        "limits are 20% of the good and 20% of the defective. At 0.55 it rejects 0 of 5 good validation images and "
+        'passes 1 of 5 defective ones. To choose that: `duckspect models threshold part@1 0.55 --reason "..."`'
+    )
+
+
+def test_a_threshold_with_as_many_mistakes_as_allowed_needs_no_warning():
+    assert check_limits(KNOWN, DEFECTIVE, 0.5, Costs(), Limits()) is None
+    assert check_limits(KNOWN, DEFECTIVE, 0.4, Costs(), Limits()).point == Mistakes(0.4, 1, 2)
+    assert check_limits(KNOWN, DEFECTIVE, 0.7, Costs(), Limits()).alternative == Mistakes(pytest.approx(0.55), 1, 0)
+    assert check_limits([0.2, 0.3], [True, True], 0.1, Costs(), Limits()) is None
+    assert check_limits([], [], 0.1, Costs(), Limits()) is None
+
+
+def test_where_no_threshold_keeps_both_limits_the_sentence_says_so():
+    strict = Limits(escape=0.1)
+    breach = check_limits(KNOWN, DEFECTIVE, 0.125, Costs(), strict)
+    assert breach.alternative == Mistakes(pytest.approx(0.55), 1, 0)
+    assert "No threshold keeps both limits" in breach.sentence("part@1")
+    escapes_alone = check_limits(KNOWN, DEFECTIVE, 0.85, Costs(), strict)
+    assert escapes_alone.alternative is None
+    assert escapes_alone.sentence("part@1").endswith("does not tell good from defective well enough.")
+    equal = check_limits([0.5, 0.5], [True, False], 0.5, Costs(), Limits())
+    assert equal.alternative is None, "rejecting nothing is no alternative"
 
 
 def test_the_threshold_moves_with_what_mistakes_cost():

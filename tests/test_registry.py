@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from models_py.registry import (
     delete,
     find,
     history,
+    limit_warning,
     list_versions,
     load,
     load_artifact,
@@ -181,6 +183,34 @@ def test_the_gate_lets_only_what_is_not_worse_become_champion(con):
         promote(con, "part@1", alias="7")
     promote(con, "part@1", alias="line_2")
     assert aliases(con, "part") == {"champion": 3, "line_2": 1}
+
+
+def test_a_threshold_beyond_its_limits_is_told_whoever_promotes_or_changes_it(tmp_path, con, capsys):
+    snapshot = freeze(con, "select image, label from parts", "classify")
+    held_out = snapshot.part("val")
+    scores = {item.sha256: 0.8 if item.is_defective else 0.6 for item in held_out}
+    version = add(con, threshold=Threshold(0.5, "escapes are dear", scores), snapshot=snapshot)
+    good = sum(not item.is_defective for item in held_out)
+    words = f"part@1 rejects {good} of {good} good validation image"
+    assert words in limit_warning(con, version)
+    assert "`duckspect models threshold part@1 0.7" in limit_warning(con, version)
+    kept = con.execute("select split, count(score), count(is_defective) from ml.version_images group by 1 order by 1")
+    assert kept.fetchall() == [("train", 0, 0), ("val", len(held_out), len(held_out))]
+    con.close()
+    warehouse = ["-w", str(tmp_path / "w.duckdb")]
+    app(["models", "promote", "part", *warehouse], standalone_mode=False)
+    assert f"Warning: {words}" in capsys.readouterr().err
+    app(["models", "threshold", "part", "0.7", "--reason", "as told", *warehouse], standalone_mode=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_version_without_scores_of_its_validation_images_has_no_warning(con):
+    snapshot = freeze(con, "select image, label from parts", "classify")
+    assert limit_warning(con, add(con, threshold=Threshold(0.5, "imported"), snapshot=snapshot)) is None
+    scores = {item.sha256: 0.6 for item in snapshot.part("val")}
+    version = add(con, threshold=Threshold(0.5, "escapes are dear", scores), snapshot=snapshot)
+    assert "No threshold keeps both limits" in limit_warning(con, version)
+    assert limit_warning(con, replace(version, params={"overkill_limit": 1.0})) is None
 
 
 def test_the_gate_says_what_it_cannot_compare(con):

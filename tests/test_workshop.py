@@ -15,7 +15,7 @@ from drawn import SIDE, draw_parts, fill_table
 from models_py.architectures import TASKS
 from models_py.errors import DuckspectError
 from models_py.options import Options, as_dict, describe, parse_options, search_space
-from models_py.registry import find, load
+from models_py.registry import find, limit_warning, load
 from models_py.tasks import find_task, options_of
 from models_py.training import StoppedError
 from models_py.workshop import plan, train
@@ -81,6 +81,16 @@ def test_a_model_learns_drawn_defects(con, task):
     assert load(con, "part@1").spec.thresholds == {"*": threshold}
     assert "validation" in why
     assert not (con_folder(con) / "runs" / version.name).exists()
+
+
+def test_a_threshold_that_rejects_what_is_good_is_said_when_training_ends(con):
+    told = Told()
+    # Nothing to be seen in an image tells its label, so that no escapes means rejecting good ones.
+    query = r"select image, if(regexp_extract(image, '(\d+)\.png', 1)::int % 2 = 0, 'good', 'bar') as label from parts"
+    options = {**QUICK, "epochs": 1, "escape_cost": 1e6, "overkill_limit": 0}
+    version = train(con, name="part", task="classify", query=query, options=options, report=told)
+    assert told.notes[-1] == f"Warning: {limit_warning(con, version)}"
+    assert "part@1 rejects" in told.notes[-1]
 
 
 def con_folder(con):

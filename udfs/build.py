@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -180,3 +181,30 @@ def idle_models(con: duckdb.DuckDBPyConnection) -> list[str]:
         for model, products in con.execute(_IDLE).fetchall()
         if products
     ]
+
+
+_BEYOND_LIMITS = """
+select
+    versions.version_id, points.threshold, points.escape_count, points.overkill_count, points.alternative_threshold,
+    points.alternative_escape_count, points.alternative_overkill_count, points.are_limits_possible,
+    points.defective_count, points.good_count, points.escape_limit, points.overkill_limit
+from eval_operating_points as points
+join dim_model_versions as versions using (model, version)
+where versions.is_champion and points.subset = 'validation' and not points.is_within_limits
+order by versions.version_id
+"""
+
+
+def limit_warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """A sentence for each champion whose threshold makes more mistakes than its limits allow, with the remedy."""
+    if not con.execute("select 1 from duckdb_tables() where table_name = 'eval_operating_points'").fetchall():
+        return []
+    return [_limit_warning(*row) for row in con.execute(_BEYOND_LIMITS).fetchall()]
+
+
+def _limit_warning(reference: str, *numbers: Any) -> str:
+    from models_py.metrics import LimitBreach, Limits, Mistakes
+
+    alternative = None if numbers[3] is None else Mistakes(*numbers[3:6])
+    breach = LimitBreach(Mistakes(*numbers[:3]), alternative, *numbers[6:9], Limits(*numbers[9:]))
+    return breach.sentence(reference)

@@ -148,13 +148,17 @@ def _promotion(source: Source, name: str, versions: pd.DataFrame) -> None:
     champion = versions[versions["aliases"].fillna("").str.contains("champion")]
     others = versions[~versions["reference"].isin(champion["reference"])]["reference"].tolist()
     left, right = st.columns(2)
-    with left.form("promote", border=True):
+    with left.container(border=True):
+        # Outside the form, which tells nothing before it is submitted: the warning is to be read before that.
         chosen = st.selectbox("Promote", others, placeholder="there is no other version")
-        reason = st.text_input("In spite of the gate, because", help="Left empty, the version must pass the gate")
-        if st.form_submit_button("Promote", disabled=not others):
-            _changed(
-                lambda: promote_version(source.warehouse, str(chosen), reason or None), f"{chosen} is the champion."
-            )
+        if chosen and (warning := source.limit_warning(chosen)):
+            st.warning(warning, icon=":material/warning:")
+        with st.form("promote", border=False):
+            reason = st.text_input("In spite of the gate, because", help="Left empty, the version must pass the gate")
+            if st.form_submit_button("Promote", disabled=not others):
+                _changed(
+                    lambda: promote_version(source.warehouse, str(chosen), reason or None), f"{chosen} is the champion."
+                )
     with right.form("rollback", border=True):
         st.markdown(f"Champion: **{', '.join(champion['reference']) or 'none'}**")
         why = st.text_input("Reason of a rollback")

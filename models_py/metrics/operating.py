@@ -1,17 +1,22 @@
 """The operating point: the threshold from which a score rejects, chosen by what mistakes cost.
 
 An escape is a defect that is passed, an overkill a good part that is rejected. A score at the threshold rejects.
+
+What costs least may still be of no use: where an escape costs ten overkills and a model hardly knows defects, rejecting
+everything is cheapest. So a point that makes more mistakes than its limits allow is worth a sentence, with the cheapest
+threshold within the limits. dbt's eval_operating_points says the same in SQL, of stored predictions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models_py.metrics._evidence import BoolArray, FloatArray, checked_pair, checked_scores, ratio
+from models_py.metrics._evidence import BoolArray, FloatArray, IntArray, checked_pair, checked_scores, ratio
 from models_py.metrics.detection import Boxes, by_image, match
 
 
@@ -38,6 +43,84 @@ class OperatingPoint:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The shares of escapes among the defective and of overkills among the good that need no warning."""
+
+    escape: float = 0.2
+    overkill: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """The mistakes that a threshold makes on known images."""
+
+    threshold: float
+    escapes: int
+    overkills: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitBreach:
+    """An operating point beyond its limits, and the cheapest threshold within them, if there is one.
+
+    Where no threshold keeps both limits, the alternative to too many overkills is the cheapest with few enough of them.
+    """
+
+    point: Mistakes
+    alternative: Mistakes | None
+    are_both_possible: bool
+    defective: int
+    good: int
+    limits: Limits
+
+    def sentence(self, reference: str) -> str:
+        """Say it to whoever trains, promotes or builds, with the command that sets the alternative."""
+        said = (
+            f"{reference} {self._mistakes(self.point)} at its threshold {self.point.threshold:.6g}; "
+            f"the limits are {self.limits.overkill:.0%} of the good and {self.limits.escape:.0%} of the defective."
+        )
+        if not self.are_both_possible:
+            said += " No threshold keeps both limits: the model does not tell good from defective well enough."
+        if self.alternative is None:
+            return said
+        threshold = f"{self.alternative.threshold:.8g}"
+        return (
+            f"{said} At {threshold} it {self._mistakes(self.alternative)}. To choose that: "
+            f'`duckspect models threshold {reference} {threshold} --reason "..."`'
+        )
+
+    def _mistakes(self, made: Mistakes) -> str:
+        good = f"rejects {made.overkills:,} of {_counted(self.good, 'good validation image')}"
+        defective = f"passes {made.escapes:,} of {_counted(self.defective, 'defective one')}"
+        return " and ".join([good] * (self.good > 0) + [defective] * (self.defective > 0))
+
+
+def check_limits(
+    scores: ArrayLike, is_defective: ArrayLike, threshold: float, costs: Costs, limits: Limits
+) -> LimitBreach | None:
+    """Return what is wrong with a threshold on known images, and the cheapest one within the limits; None if nothing.
+
+    A threshold that rejects nothing is no alternative.
+    """
+    flat, marks = checked_pair(scores, is_defective)
+    defective, good = int(marks.sum()), int((~marks).sum())
+    point = Mistakes(threshold, int((marks & (flat < threshold)).sum()), int((~marks & (flat >= threshold)).sum()))
+    has_few_overkills = _is_within(point.overkills, good, limits.overkill)
+    if has_few_overkills and _is_within(point.escapes, defective, limits.escape):
+        return None
+    values, escapes, overkills = _steps(flat, marks)
+    is_allowed = _is_within(overkills, good, limits.overkill) & (np.arange(len(escapes)) < len(values))
+    keeps_both = is_allowed & _is_within(escapes, defective, limits.escape)
+    if has_few_overkills or keeps_both.any():
+        is_allowed = keeps_both
+    alternative = None
+    if is_allowed.any():
+        step = _cheapest(values, escapes, overkills, costs, is_allowed)
+        alternative = Mistakes(_threshold(values, step), int(escapes[step]), int(overkills[step]))
+    return LimitBreach(point, alternative, bool(keeps_both.any()), defective, good, limits)
+
+
 def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs) -> OperatingPoint:
     """Return the cheapest threshold, in the middle of the widest gap between scores that is cheapest.
 
@@ -46,7 +129,7 @@ def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs) -> Operatin
     flat, marks = checked_pair(scores, is_defective)
     if not len(flat):
         raise ValueError("scores: must hold at least one validation image, but is empty. Put images into that split.")
-    threshold, escapes, overkills = _cheapest(flat, marks, costs)
+    threshold, escapes, overkills = _chosen(flat, marks, costs)
     where = _counted(len(flat), "validation image")
     if marks.all() or not marks.any():
         where += " (none of them good)" if marks.all() else " (none of them defective)"
@@ -66,7 +149,7 @@ def choose_boxes(
     scores = np.concatenate([np.empty(0), *(each.scores for each in predictions if each.scores is not None)])
     defects = sum(len(truth.labels) for truth in truths)
     never_found = defects - int(is_hit.sum())
-    threshold, escapes, overkills = _cheapest(checked_scores(scores), is_hit, costs) if len(scores) else (0.5, 0, 0)
+    threshold, escapes, overkills = _chosen(checked_scores(scores), is_hit, costs) if len(scores) else (0.5, 0, 0)
     where = f"{_counted(len(truths), 'validation image')} with {_counted(defects, 'defect')}"
     return _point(threshold, escapes + never_found, overkills, costs, where)
 
@@ -90,19 +173,34 @@ def quantile(normal_scores: ArrayLike, q: float) -> OperatingPoint:
     return OperatingPoint(threshold, 0, overkills, Costs().overkill * overkills, reason)
 
 
-def _cheapest(scores: FloatArray, is_defective: BoolArray, costs: Costs) -> tuple[float, int, int]:
-    """Return threshold, escapes and overkills of the cheapest step; step k rejects all but the k lowest scores."""
+def _chosen(scores: FloatArray, is_defective: BoolArray, costs: Costs) -> tuple[float, int, int]:
+    """Return threshold, escapes and overkills of the cheapest step of all."""
+    values, escapes, overkills = _steps(scores, is_defective)
+    step = _cheapest(values, escapes, overkills, costs, np.ones(len(escapes), np.bool_))
+    return _threshold(values, step), int(escapes[step]), int(overkills[step])
+
+
+def _steps(scores: FloatArray, is_defective: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
+    """Return the scores that occur, and escapes and overkills by step: step k rejects all but the k lowest scores."""
     values, place = np.unique(_finite(scores), return_inverse=True)
     defective = np.bincount(place, weights=is_defective, minlength=len(values)).astype(np.int64)
     good = np.bincount(place, weights=~is_defective, minlength=len(values)).astype(np.int64)
     escapes = np.concatenate([[0], np.cumsum(defective)])
-    overkills = good.sum() - np.concatenate([[0], np.cumsum(good)])
-    cost = costs.escape * escapes + costs.overkill * overkills
+    return values, escapes, good.sum() - np.concatenate([[0], np.cumsum(good)])
+
+
+def _cheapest(values: FloatArray, escapes: IntArray, overkills: IntArray, costs: Costs, is_allowed: BoolArray) -> int:
+    """Return the cheapest step of those allowed, of equals the one in the widest gap between scores."""
+    cost = np.where(is_allowed, costs.escape * escapes + costs.overkill * overkills, np.inf)
     is_best = np.isclose(cost, cost.min(), rtol=1e-12, atol=0.0)
     gaps = np.where(is_best[1:-1], np.diff(values), -1.0)
     # Beyond the ends there is no gap to be in the middle of: they are the last resort.
-    step = 1 + int(gaps.argmax()) if is_best[1:-1].any() else int(is_best.argmax())
-    return _threshold(values, step), int(escapes[step]), int(overkills[step])
+    return 1 + int(gaps.argmax()) if is_best[1:-1].any() else int(is_best.argmax())
+
+
+def _is_within(count: IntArray | int, of: int, limit: float) -> Any:
+    """Whether a share is at most the limit, for one count or each; a share of nothing is."""
+    return np.divide(count, max(of, 1)) <= limit
 
 
 def _threshold(values: FloatArray, step: int) -> float:

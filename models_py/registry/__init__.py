@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from models_py.registry._aliases import aliases, history, promote, rollback
 from models_py.registry._compile import Compilation, compile_version, is_to_be_compiled
 from models_py.registry._housekeeping import collect_garbage, delete
+from models_py.registry._limits import limit_warning
 from models_py.registry._versions import (
     Origin,
     Version,
@@ -41,6 +42,7 @@ __all__ = [
     "finite",
     "history",
     "is_to_be_compiled",
+    "limit_warning",
     "list_versions",
     "load",
     "load_artifact",

@@ -152,6 +152,8 @@ def _commit(
     try:
         with transaction(con):
             _insert(con, name, version, model, folder, sha256, origin)
+            if origin.snapshot is not None:
+                _insert_images(con, name, version, origin.snapshot, {} if threshold is None else threshold.scores)
             if threshold is not None:
                 con.execute(
                     "insert into ml.thresholds values (?, ?, '*', ?, now(), ?)",
@@ -200,11 +202,19 @@ def _insert(
         f"insert into ml.model_versions ({', '.join(values)}, created_at) values ({marks}, now())",
         list(values.values()),
     )
-    if snapshot is not None:
-        con.execute(
-            "insert into ml.version_images select ?, ?, unnest(?::varchar[]), unnest(?::varchar[])",
-            [name, version, [item.sha256 for item in snapshot.examples], [item.split for item in snapshot.examples]],
-        )
+
+
+def _insert_images(
+    con: duckdb.DuckDBPyConnection, name: str, version: int, snapshot: Snapshot, scores: Mapping[str, float]
+) -> None:
+    items = snapshot.examples
+    found = [scores.get(item.sha256) if item.split == "val" else None for item in items]
+    marks = [None if score is None else item.is_defective for item, score in zip(items, found, strict=True)]
+    con.execute(
+        "insert into ml.version_images (name, version, image_id, split, score, is_defective) select ?, ?, "
+        "unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::double[]), unnest(?::boolean[])",
+        [name, version, [item.sha256 for item in items], [item.split for item in items], found, marks],
+    )
 
 
 def who() -> str:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from models_py.errors import DuckspectError
 from models_py.registry import (
     Version,
@@ -16,6 +18,7 @@ from models_py.registry import (
     find,
     history,
     is_to_be_compiled,
+    limit_warning,
     list_versions,
     load,
     promote,
@@ -24,7 +27,7 @@ from models_py.registry import (
 )
 from models_py.tasks import primary_of
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, progress_bar
+from udfs.cli._output import emit, emit_json, emit_table, note, progress_bar
 from udfs.cli._train import show_metrics
 
 
@@ -81,6 +84,7 @@ def run_promotion(warehouse: Path | None, reference: str, alias: str, force: str
     with connect(warehouse) as con:
         version, reason = promote(con, reference, alias=alias, force=force)
         emit(f"{version.reference} is the {alias}: {reason}.")
+        _warn(con, version)
         if is_to_be_compiled(con, version):
             emit(f"Others of {version.name} were compiled, so {version.reference} is, too: half a minute ...")
             emit(f"{version.reference}: {compile_version(con, version).note}.")
@@ -162,7 +166,14 @@ def show_comparison(warehouse: Path | None, first: str, second: str, query: str 
 def set_threshold(warehouse: Path | None, reference: str, value: float, reason: str, label: str) -> None:
     with connect(warehouse) as con:
         version = set_operating_point(con, reference, value, reason, label=label)
-    emit(f"{version.reference}: the threshold for {label} is {value:g} from now on.")
+        emit(f"{version.reference}: the threshold for {label} is {value:g} from now on.")
+        _warn(con, version)
+
+
+def _warn(con: duckdb.DuckDBPyConnection, version: Version) -> None:
+    """Say that a threshold makes more mistakes than it may, and what to choose instead."""
+    if warning := limit_warning(con, version):
+        note(f"Warning: {warning}")
 
 
 def run_deletion(warehouse: Path | None, reference: str) -> None:

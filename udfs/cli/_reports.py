@@ -8,7 +8,7 @@ from pathlib import Path
 from models_py.errors import DuckspectError
 from models_py.warehouse import sql_folder
 from udfs import connect
-from udfs.build import build, idle_models, publish
+from udfs.build import build, idle_models, limit_warnings, publish
 from udfs.cli._output import emit, emit_table, note
 from udfs.export_sql import export_sql
 
@@ -43,7 +43,7 @@ def summarise(warehouse: Path | None) -> None:
         found = con.execute(file.read_text())
         columns = [column[0] for column in found.description or ()]
         rows = found.fetchall()
-        for sentence in idle_models(con):
+        for sentence in idle_models(con) + limit_warnings(con):
             note(f"Warning: {sentence}")
     emit(f"\nKPIs, from sql/queries/{file.name}:")
     emit_table(columns, rows)

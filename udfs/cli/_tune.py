@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models_py.registry import Version
+from models_py.registry import Version, limit_warning
 from models_py.tuning import Study, TrialReport
 from models_py.workshop import carry_out, plan
 from udfs import connect
@@ -52,6 +52,8 @@ def run_tuning(
             [study.name],
         ).fetchall()
         version = study.register_best()
+        if warning := limit_warning(con, version):
+            note(f"Warning: {warning}")
     columns["tuned" if not compare else "fine-tuned + tuned"] = version
     if as_json:
         found = {title: {"model": item.reference, "metrics": item.metrics} for title, item in columns.items()}
