@@ -384,8 +384,8 @@ def test_a_champion_beyond_its_limits_is_named_with_the_alternative(plant_copy):
 def test_the_band_for_review_is_around_the_threshold_and_holds_a_share_of_the_images(built_plant):
     bands = ask(
         built_plant,
-        "select version_id, review_evidence, review_share, threshold, review_from, review_to from dim_model_versions "
-        "where is_champion order by 1",
+        "select version_id, review_evidence, wanted_review_share, threshold, review_from, review_to "
+        "from dim_model_versions where is_champion order by 1",
     )
     few = "the plant is small: both have fewer than 20 validation images"
     assert [row[:3] for row in bands] == [("pcb@2", "inspected", 0.1), ("tile@1", "inspected", 0.1)], few

@@ -41,7 +41,7 @@ operated as (
         thresholds.model,
         thresholds.version,
         thresholds.threshold,
-        coalesce(own.review_share, everyone.review_share) as review_share
+        coalesce(own.review_share, everyone.review_share) as wanted_review_share
     from thresholds
     left join shares as own on thresholds.model = own.model
     left join shares as everyone on everyone.model = '*'
@@ -105,7 +105,7 @@ scores as (
         operated.version,
         chosen.evidence,
         operated.threshold,
-        operated.review_share,
+        operated.wanted_review_share,
         available.score,
         available.score >= operated.threshold as is_flagged,
         -- Ranks from the threshold outwards, equal scores all counted.
@@ -114,7 +114,7 @@ scores as (
             order by abs(available.score - operated.threshold)
         ) as near_count,
         floor(
-            count(*) over (partition by operated.model, operated.version) * operated.review_share / 2 + 1e-9
+            count(*) over (partition by operated.model, operated.version) * operated.wanted_review_share / 2 + 1e-9
         ) as half_count
     from operated
     inner join chosen on operated.model = chosen.model and operated.version = chosen.version
@@ -133,7 +133,7 @@ final as (
         version,
         evidence as review_evidence,
         any_value(threshold) as threshold,
-        any_value(review_share) as review_share,
+        any_value(wanted_review_share) as wanted_review_share,
         min(score) filter (where not is_flagged and near_count <= half_count) as review_from,
         max(score) filter (where is_flagged and near_count <= half_count) as review_to,
         count(*) as review_evidence_count

@@ -60,7 +60,7 @@ final as (
         thresholds.chosen_by as threshold_chosen_by,
         bands.review_evidence,
         thresholds.threshold,
-        bands.review_share,
+        bands.wanted_review_share,
         bands.review_from,
         bands.review_to,
         bands.review_evidence_count,
