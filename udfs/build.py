@@ -205,6 +205,12 @@ def limit_warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
 def _limit_warning(reference: str, *numbers: Any) -> str:
     from models_py.metrics import LimitBreach, Limits, Mistakes
 
-    alternative = None if numbers[3] is None else Mistakes(*numbers[3:6])
-    breach = LimitBreach(Mistakes(*numbers[:3]), alternative, *numbers[6:9], Limits(*numbers[9:]))
-    return breach.sentence(reference)
+    point, alternative, (are_both_possible, defective, good) = numbers[:3], numbers[3:6], numbers[6:9]
+    return LimitBreach(
+        Mistakes(*point),
+        None if alternative[0] is None else Mistakes(*alternative),
+        are_both_possible,
+        defective,
+        good,
+        Limits(*numbers[9:]),
+    ).sentence(reference)
