@@ -2,7 +2,8 @@
 
 from models_py.ingest._archive import is_archive, unpacked
 from models_py.ingest._load import Options, Report, ingest, open_tree
+from models_py.ingest._rename import Move, move
 from models_py.ingest._rows import Added
 from models_py.ingest._watch import watch
 
-__all__ = ["Added", "Options", "Report", "ingest", "is_archive", "open_tree", "unpacked", "watch"]
+__all__ = ["Added", "Move", "Options", "Report", "ingest", "is_archive", "move", "open_tree", "unpacked", "watch"]

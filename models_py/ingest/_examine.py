@@ -27,6 +27,7 @@ class Context:
     layout: Layout
     known: Mapping[str, Entry]
     masks: MaskStore
+    free_names: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     source: str = ""
     line_id: str | None = None
@@ -35,6 +36,15 @@ class Context:
     classes: frozenset[str] = frozenset()
     patience: float = 0.0
     again: bool = False
+
+    def first_uri(self, uri: str) -> str | None:
+        """What ids of a file are made from if not from its URI, because it moved or stands where one moved away."""
+        entry = self.known.get(uri)
+        return self.free_names.get(uri) if entry is None else entry.first_uri
+
+    def name_of(self, uri: str) -> str:
+        """What ids of a file are made from."""
+        return self.first_uri(uri) or uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,8 @@ def _examine_one(sample: Sample, context: Context, rows: Rows) -> None:
     image = _read_image(sample.image, context, rows)
     if image is not None:
         if sample.inspected:
-            inspection_id = hashlib.sha256(f"{image.uri}\0{image.image_id}".encode()).hexdigest()
-            rows.inspections[inspection_id] = _inspection(inspection_id, image, sample, context)
+            inspection = describe(sample, image.uri, image.image_id, context)
+            rows.inspections[inspection[0]] = inspection
         role = "image" if sample.inspected else "template"
         _add_labels(image, role, sample.image, _checked_labels(sample, image, context, rows), context, rows)
     if sample.template is not None:
@@ -100,7 +110,8 @@ def _read_image(path: str, context: Context, rows: Rows) -> Image | None:
     except OSError as error:
         reason = f"unreadable: {error.strerror or error}"
     rows.reject(uri, reason)
-    rows.files[uri] = (uri, stat.size, stat.version, "rejected", None, context.layout.name, None)
+    first = context.first_uri(uri)
+    rows.files[uri] = (uri, stat.size, stat.version, "rejected", None, context.layout.name, None, first)
     return None
 
 
@@ -123,7 +134,9 @@ def may_still_grow(stat: Stat, patience: float) -> bool:
     return stat.modified_ns is not None and time.time() - stat.modified_ns / 1e9 < patience
 
 
-def _inspection(inspection_id: str, image: Image, sample: Sample, context: Context) -> Row:
+def describe(sample: Sample, uri: str, image_id: str, context: Context) -> Row:
+    """The row of an inspection, and whether its unit and its time were stated or are made from the file."""
+    inspection_id = hashlib.sha256(f"{context.name_of(uri)}\0{image_id}".encode()).hexdigest()
     stat = context.layout.tree.stat(sample.image)
     captured = int(sample.captured_at.timestamp() * 1e6) if sample.captured_at else None
     if captured is None and stat is not None and stat.modified_ns is not None:
@@ -131,13 +144,15 @@ def _inspection(inspection_id: str, image: Image, sample: Sample, context: Conte
     return (
         inspection_id,
         sample.unit_id or sample.image.rsplit(".", 1)[0],
-        image.image_id,
-        image.uri,
+        image_id,
+        uri,
         sample.line_id or context.line_id,
         sample.station_id or context.station_id,
         sample.product_type or context.product_type,
         captured,
         json.dumps(sample.attributes, default=str, sort_keys=True) if sample.attributes else None,
+        sample.unit_id is not None and context.layout.states_units,
+        sample.captured_at is not None,
     )
 
 
@@ -214,7 +229,9 @@ def _add_labels(image: Image, role: str, path: str, labels: list[Row], context: 
     stat = context.layout.tree.stat(path)
     label_set = None
     if labels:
-        label_set = hashlib.sha256(repr((image.uri, image.image_id, labels)).encode()).hexdigest()[:32]
+        # Column 6 is the mask's URI.
+        named = [(*row[:6], context.name_of(row[6]), *row[7:]) if row[6] else row for row in labels]
+        label_set = hashlib.sha256(repr((context.name_of(image.uri), image.image_id, named)).encode()).hexdigest()[:32]
         entry = context.known.get(image.uri)
         if entry is None or entry.label_set_id != label_set:
             now = time.time_ns() // 1000
@@ -230,4 +247,5 @@ def _add_labels(image: Image, role: str, path: str, labels: list[Row], context: 
             image.image_id,
             context.layout.name,
             label_set,
+            context.first_uri(image.uri),
         )

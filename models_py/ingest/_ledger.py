@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ class Entry:
     sha256: str | None
     layout: str
     label_set_id: str | None
+    first_uri: str | None
     facts: ImageFacts | None
 
     def is_current(self, stat: Stat) -> bool:
@@ -32,23 +34,61 @@ class Entry:
 _LOOKUP = """
 select
     files.uri, files.size_bytes, files.version, files.role, files.sha256, files.layout, files.label_set_id,
-    images.format, images.width, images.height, images.channels
+    files.first_uri, images.format, images.width, images.height, images.channels
 from raw.files
 semi join wanted on files.uri = wanted.uri
 left join raw.images on files.sha256 = images.image_id
 """
 
+_GONE = """
+select files.uri
+from raw.files
+anti join wanted on files.uri = wanted.uri
+where
+    files.role in ('image', 'template', 'label')
+    and list_bool_or(list_transform($prefixes::varchar[], lambda prefix: starts_with(files.uri, prefix)))
+order by files.uri
+"""
+
 
 def remembered(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, Entry]:
     """Fetch the entries of these files; those never read are absent."""
+    with _wanted(con, uris):
+        rows = con.execute(_LOOKUP).fetchall()
+    return {
+        uri: Entry(size, version, role, sha256, layout, label_set, first, ImageFacts(*facts) if facts[0] else None)
+        for uri, size, version, role, sha256, layout, label_set, first, *facts in rows
+    }
+
+
+def vanished(con: duckdb.DuckDBPyConnection, uris: Iterable[str], prefixes: Sequence[str]) -> list[str]:
+    """Name the files that were read below these prefixes and are not among those that are there."""
+    if not prefixes:
+        return []
+    with _wanted(con, uris):
+        return [uri for (uri,) in con.execute(_GONE, {"prefixes": list(prefixes)}).fetchall()]
+
+
+def free_names(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, str]:
+    """What to make ids from for new files in the place of files that moved away, whose ids are made from that place."""
+    found: dict[str, str] = {}
+    asked, number = {uri: uri for uri in uris}, 1
+    while asked:
+        with _wanted(con, asked):
+            rows = con.execute("select distinct first_uri from raw.files semi join wanted on first_uri = wanted.uri")
+            taken = [asked[name] for (name,) in rows.fetchall()]
+        number += 1
+        asked = {f"{uri}#{number}": uri for uri in taken}
+        found.update({uri: name for name, uri in asked.items()})
+    return found
+
+
+@contextmanager
+def _wanted(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> Iterator[None]:
     import pyarrow as pa
 
     con.register("wanted", pa.table({"uri": pa.array(uris, pa.string())}))
     try:
-        rows = con.execute(_LOOKUP).fetchall()
+        yield
     finally:
         con.unregister("wanted")
-    return {
-        uri: Entry(size, version, role, sha256, layout, label_set, ImageFacts(*facts) if facts[0] else None)
-        for uri, size, version, role, sha256, layout, label_set, *facts in rows
-    }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING
 from models_py.errors import LayoutError
 from models_py.images import Limits
 from models_py.ingest._archive import is_archive, unpacked
-from models_py.ingest._examine import Context, examine, may_still_grow
-from models_py.ingest._ledger import Entry, remembered
+from models_py.ingest._examine import Context, describe, examine, may_still_grow
+from models_py.ingest._ledger import Entry, free_names, remembered, vanished
 from models_py.ingest._masks import MaskStore
-from models_py.ingest._rows import Added, Rows
+from models_py.ingest._moved import follow_moved
+from models_py.ingest._rename import Move
+from models_py.ingest._rows import Added, Row, Rows
 from models_py.layouts import (
     Layout,
     LocalStore,
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 64
 _BATCH = 4096
+_NAMED = 5
+"""How many vanished files a report names."""
 _SMALL_FILE = 200_000
 """Bytes up to which one thread reads and hashes faster than several that wait for the interpreter's lock."""
 
@@ -55,6 +60,12 @@ class Options:
     patience: float = 0.0
     """Seconds for which an incomplete file may still be growing, and is left for the next pass."""
 
+    @property
+    def stated(self) -> dict[str, str]:
+        """What is said of every inspection, by the name of its option."""
+        said = {"line": self.line_id, "station": self.station_id, "product": self.product_type}
+        return {name: value for name, value in said.items() if value}
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -69,6 +80,10 @@ class Report:
     added: Added
     bytes_read: int
     seconds: float
+    moved: tuple[Move, ...] = ()
+    vanished: int = 0
+    vanished_files: tuple[str, ...] = ()
+    """The first few of those that vanished."""
 
 
 Progress = Callable[[int, int, int], None]
@@ -110,33 +125,93 @@ def ingest(
     progress: Progress = _no_progress,
 ) -> Report:
     """Load what is new or changed below a tree; run again after a kill, it ends as one clean run would."""
-    from models_py.ingest._write import write
+    from models_py.ingest._write import correct, write
 
     started = time.perf_counter()
     options = options or Options()
     kind, evidence = _choose(tree, options.layout)
     announce(kind, evidence)
-    known = remembered(con, map(tree.uri, filter(_is_text, tree.files)))
-    if kind.is_closed and not options.again and _all_current(tree, known, kind.name):
+    command = _command(tree, options)
+    paths = {tree.uri(path): path for path in tree.files if _is_text(path)}
+    known, moved = _recall(con, tree, paths, command)
+    lost = _vanished(con, tree)
+
+    def report(samples: int, unchanged: int, others: int, added: Added, size: int) -> Report:
+        seconds = time.perf_counter() - started
+        first = tuple(lost[:_NAMED])
+        return Report(
+            tree.root, kind.name, evidence, samples, unchanged, others, added, size, seconds, moved, len(lost), first
+        )
+
+    if kind.is_closed and not options.again and not options.stated and _all_current(tree, known, kind.name):
         count = sum(entry.role in {"image", "rejected"} for entry in known.values())
-        return Report(tree.root, kind.name, evidence, count, count, 0, Added(), 0, time.perf_counter() - started)
+        return report(count, count, 0, Added(), 0)
     layout = kind(tree, options.columns)
-    found = list(layout.samples())
+    found = list(_once_each(tree, layout.samples()))
     samples = [item for item in found if isinstance(item, Sample)]
     if not kind.is_closed:
-        known = remembered(con, {tree.uri(path) for sample in samples for path in _files_of(sample)} | set(known))
+        paths |= {tree.uri(path): path for sample in samples for path in _files_of(sample)}
+        known, more = _recall(con, tree, paths, command)
+        moved += more
     todo = [sample for sample in samples if options.again or not _is_unchanged(sample, tree, known, kind.name)]
-    context = _context(layout, known, MaskStore(files / "masks"), options)
+    names = free_names(con, paths.keys() - known.keys())
+    context = _context(layout, known, names, MaskStore(files / "masks"), options)
     added, size = Added(), 0
+    if options.stated:
+        added += correct(con, _stated(samples, todo, context), command)
     for done, rows in _examined(todo, context, options):
-        added += write(con, rows)
+        added += write(con, rows, command)
         size += rows.bytes_read
         progress(done, len(todo), size)
-    rest = _left_over(tree, found, known, kind.name, options.patience)
-    added += write(con, rest)
+    rest = _left_over(tree, found, context, options.patience)
+    added += write(con, rest, command)
     others = sum(row[3] == "other" for row in rest.files.values())
-    seconds = time.perf_counter() - started
-    return Report(tree.root, kind.name, evidence, len(samples), len(samples) - len(todo), others, added, size, seconds)
+    return report(len(samples), len(samples) - len(todo), others, added, size)
+
+
+def _command(tree: Tree, options: Options) -> str:
+    """What raw.superseded_inspections says of this load."""
+    only = next(iter(tree.listed)) if len(tree.listed) == 1 else ""
+    said = (f"--{name} {shlex.quote(value)}" for name, value in options.stated.items())
+    return " ".join(("ingest", shlex.quote(tree.uri(only) if only else tree.root), *said))
+
+
+def _recall(
+    con: duckdb.DuckDBPyConnection, tree: Tree, paths: dict[str, str], command: str
+) -> tuple[dict[str, Entry], tuple[Move, ...]]:
+    """What is known of files, those among them that have moved here included."""
+    known = remembered(con, paths)
+    moved = follow_moved(con, tree, paths, known, command)
+    return (remembered(con, paths) if moved else known), tuple(moved)
+
+
+def _vanished(con: duckdb.DuckDBPyConnection, tree: Tree) -> list[str]:
+    """Files that were loaded from this tree and are not there any more."""
+    return vanished(con, (tree.uri(path) for path in tree.listed if _is_text(path)), tree.store.prefixes)
+
+
+def _once_each(tree: Tree, found: Iterable[Sample | Reject]) -> Iterator[Sample | Reject]:
+    """Leave out an image that is met a second time under a link, and say so."""
+    first: dict[str, str] = {}
+    for item in found:
+        if isinstance(item, Sample) and (known := first.setdefault(tree.uri(item.image), item.image)) != item.image:
+            yield Reject(
+                item.image, f"{item.image} is the same file as {known}, which is loaded; a file has one inspection"
+            )
+        else:
+            yield item
+
+
+def _stated(samples: Sequence[Sample], todo: Sequence[Sample], context: Context) -> dict[str, Row]:
+    """What the options say of inspections whose files are not read again."""
+    read = {sample.image for sample in todo}
+    rows: dict[str, Row] = {}
+    for sample in samples:
+        entry = None if sample.image in read else context.known.get(uri := context.layout.tree.uri(sample.image))
+        if entry is not None and entry.sha256 is not None and sample.inspected:
+            row = describe(sample, uri, entry.sha256, context)
+            rows[row[0]] = row
+    return rows
 
 
 def _choose(tree: Tree, name: str | None) -> tuple[type[Layout], str]:
@@ -146,11 +221,14 @@ def _choose(tree: Tree, name: str | None) -> tuple[type[Layout], str]:
     return layout, layout.recognise(tree) or "as asked by --layout"
 
 
-def _context(layout: Layout, known: dict[str, Entry], masks: MaskStore, options: Options) -> Context:
+def _context(
+    layout: Layout, known: dict[str, Entry], names: dict[str, str], masks: MaskStore, options: Options
+) -> Context:
     return Context(
         layout=layout,
         known=known,
         masks=masks,
+        free_names=names,
         limits=options.limits,
         source=options.source or layout.name,
         line_id=options.line_id,
@@ -177,7 +255,7 @@ def _all_current(tree: Tree, known: dict[str, Entry], layout: str) -> bool:
     return all(_is_current(path, tree, known, layout) for path in tree.files)
 
 
-def _is_current(path: str, tree: Tree, known: dict[str, Entry], layout: str) -> bool:
+def _is_current(path: str, tree: Tree, known: Mapping[str, Entry], layout: str) -> bool:
     entry, stat = known.get(tree.uri(path)), tree.stat(path)
     return entry is not None and stat is not None and entry.layout == layout and entry.is_current(stat)
 
@@ -223,9 +301,7 @@ def _examined(todo: Sequence[Sample], context: Context, options: Options) -> Ite
         yield done + batch.samples, batch
 
 
-def _left_over(
-    tree: Tree, found: Sequence[Sample | Reject], known: dict[str, Entry], layout: str, patience: float
-) -> Rows:
+def _left_over(tree: Tree, found: Sequence[Sample | Reject], context: Context, patience: float) -> Rows:
     """Rows for what is not a sample: label files, rejects of the layout, files that are no part of it.
 
     They are written last: only then is every sample that depends on a label file up to date with it.
@@ -244,14 +320,17 @@ def _left_over(
         else:
             mine.update((item.image, item.template or item.image))
             sources.update(item.sources)
-    _remember(rows, tree, known, sources - mine, "label", layout)
-    _remember(rows, tree, known, tree.files.keys() - mine - sources, "other", layout)
+    _remember(rows, tree, context, sources - mine, "label")
+    _remember(rows, tree, context, tree.files.keys() - mine - sources, "other")
+    for path in mine:
+        rows.files.pop(tree.uri(path), None)  # met again under a link
     return rows
 
 
-def _remember(rows: Rows, tree: Tree, known: dict[str, Entry], paths: Iterable[str], role: str, layout: str) -> None:
+def _remember(rows: Rows, tree: Tree, context: Context, paths: Iterable[str], role: str) -> None:
+    layout = context.layout.name
     for path in paths:
         stat = tree.stat(path)
-        if stat is not None and _is_text(path) and not _is_current(path, tree, known, layout):
+        if stat is not None and _is_text(path) and not _is_current(path, tree, context.known, layout):
             uri = tree.uri(path)
-            rows.files[uri] = (uri, stat.size, stat.version, role, None, layout, None)
+            rows.files[uri] = (uri, stat.size, stat.version, role, None, layout, None, context.first_uri(uri))

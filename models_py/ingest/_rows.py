@@ -39,13 +39,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """How many rows of each table were new."""
+    """How many rows of each table were new, and how many inspections were corrected."""
 
     images: int = 0
     inspections: int = 0
     annotations: int = 0
     templates: int = 0
     rejected_files: int = 0
+    corrected: int = 0
 
     def __add__(self, other: Added) -> Added:
         return Added(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -40,23 +40,23 @@ def watch(
     """
     seen: dict[str, Stat] = {}
     loaded: dict[str, Stat] = {}
+    lost = 0
     options = replace(options, patience=PATIENCE)
     while not stop.is_set():
         tree = open_tree(path, files)
         settled = {name: stat for name, stat in tree.files.items() if _is_settled(stat, seen.get(name), every)}
         seen = tree.files
         if settled and (settled != loaded or _any_young(settled, every)):
-            report = _pass(open_warehouse, Tree(tree.store, settled), files, options, announce)
+            report = _pass(open_warehouse, Tree(tree.store, settled, tree.files), files, options, announce)
             if report is not None:
                 loaded = settled
-                if report.bytes_read or any(_counts(report)):
+                if report.vanished == lost:  # said before
+                    report = replace(report, vanished=0, vanished_files=())
+                else:
+                    lost = report.vanished
+                if report.bytes_read or report.vanished or report.moved or any(astuple(report.added)):
                     yield report
         stop.wait(every)
-
-
-def _counts(report: Report) -> tuple[int, ...]:
-    added = report.added
-    return added.images, added.inspections, added.annotations, added.templates, added.rejected_files
 
 
 def _is_settled(stat: Stat, before: Stat | None, every: float) -> bool:

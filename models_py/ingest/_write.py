@@ -33,6 +33,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "product_type": _TEXT,
         "captured_at": _TIME,
         "attributes": _TEXT,
+        "is_unit_stated": pa.bool_(),
+        "is_time_stated": pa.bool_(),
     },
     "annotations": {
         "annotation_id": _TEXT,
@@ -60,6 +62,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "sha256": _TEXT,
         "layout": _TEXT,
         "label_set_id": _TEXT,
+        "first_uri": _TEXT,
     },
 }
 
@@ -68,7 +71,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
 _STATEMENTS = {
     "images": "insert into raw.images by name select *, now() as ingested_at from batch on conflict do nothing",
     "inspections": """
-        insert into raw.inspections by name select *, now() as ingested_at from batch on conflict do nothing
+        insert into raw.inspections by name
+        select * exclude (is_unit_stated, is_time_stated), now() as ingested_at from batch on conflict do nothing
     """,
     "annotations": """
         insert into raw.annotations by name
@@ -83,14 +87,70 @@ _STATEMENTS = {
 _FORGET = "delete from raw.files using batch where files.uri = batch.uri"
 _REMEMBER = "insert into raw.files by name select *, now() as seen_at from batch"
 
+# What a load states goes before what is stored; what it does not state, or made from the file itself, changes nothing.
+_CORRECTED = """
+create or replace temp table corrected as
+select
+    known.inspection_id,
+    if(batch.is_unit_stated, batch.unit_id, known.unit_id) as unit_id,
+    coalesce(batch.line_id, known.line_id) as line_id,
+    coalesce(batch.station_id, known.station_id) as station_id,
+    coalesce(batch.product_type, known.product_type) as product_type,
+    if(batch.is_time_stated, batch.captured_at, known.captured_at) as captured_at,
+    coalesce(batch.attributes::json, known.attributes) as attributes
+from batch
+inner join raw.inspections as known using (inspection_id)
+where
+    (batch.is_unit_stated and batch.unit_id <> known.unit_id)
+    or (batch.line_id is not null and batch.line_id is distinct from known.line_id)
+    or (batch.station_id is not null and batch.station_id is distinct from known.station_id)
+    or (batch.product_type is not null and batch.product_type is distinct from known.product_type)
+    or (batch.is_time_stated and batch.captured_at is distinct from known.captured_at)
+    or (batch.attributes is not null and batch.attributes is distinct from known.attributes::varchar)
+"""
+_SUPERSEDE = """
+insert into raw.superseded_inspections by name
+select inspections.*, now() as superseded_at, $command as superseded_by
+from raw.inspections
+semi join corrected using (inspection_id)
+"""
+_CORRECT = """
+update raw.inspections
+set
+    unit_id = corrected.unit_id,
+    line_id = corrected.line_id,
+    station_id = corrected.station_id,
+    product_type = corrected.product_type,
+    captured_at = corrected.captured_at,
+    attributes = corrected.attributes
+from corrected
+where inspections.inspection_id = corrected.inspection_id
+"""
 
-def write(con: duckdb.DuckDBPyConnection, rows: Rows) -> Added:
-    """Store a batch: new rows are appended, `raw.files` is brought up to date, in one transaction."""
+
+def write(con: duckdb.DuckDBPyConnection, rows: Rows, command: str) -> Added:
+    """Store a batch in one transaction: correct known inspections, append new rows, bring `raw.files` up to date."""
     with transaction(con):
+        corrected = _correct(con, rows.inspections, command)
         added = {table: _run(con, table, getattr(rows, table), sql) for table, sql in _STATEMENTS.items()}
         _run(con, "files", rows.files, _FORGET)
         _run(con, "files", rows.files, _REMEMBER)
-    return Added(**added)
+    return Added(**added, corrected=corrected)
+
+
+def correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> Added:
+    """Apply what a load states of inspections whose files it need not open."""
+    with transaction(con):
+        return Added(corrected=_correct(con, inspections, command))
+
+
+def _correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> int:
+    """Keep the rows as they were in raw.superseded_inspections, and change them; returns how many."""
+    count = _run(con, "inspections", inspections, _CORRECTED)
+    if count:
+        con.execute(_SUPERSEDE, {"command": command})
+        con.execute(_CORRECT)
+    return count
 
 
 def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], statement: str) -> int:

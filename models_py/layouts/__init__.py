@@ -2,7 +2,7 @@
 
 from models_py.layouts._registry import Layout, layout_named, layouts, recognise, register
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
-from models_py.layouts._tree import LocalStore, RemoteStore, Stat, Tree
+from models_py.layouts._tree import LocalStore, RemoteStore, Stat, Tree, normal_url, real_path
 
 # isort: off
 from models_py.layouts import manifest, deeppcb, mvtec, visa, lgp, magnetic_tile, yolo, coco, voc, folders, images
@@ -29,6 +29,8 @@ __all__ = [
     "magnetic_tile",
     "manifest",
     "mvtec",
+    "normal_url",
+    "real_path",
     "recognise",
     "register",
     "visa",

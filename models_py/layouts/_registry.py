@@ -23,6 +23,8 @@ class Layout(ABC):
     example: ClassVar[str]
     is_closed: ClassVar[bool] = True
     """Everything it reads is listed in the tree; a manifest may point elsewhere."""
+    states_units: ClassVar[bool] = False
+    """Its unit ids are what somebody wrote, and correct those that are stored; others are made from file names."""
 
     def __init__(self, tree: Tree, columns: Mapping[str, str] | None = None) -> None:
         self.tree = tree

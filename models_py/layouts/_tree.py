@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import PurePosixPath
@@ -23,9 +24,15 @@ class Stat(NamedTuple):
 
 
 class Store(Protocol):
-    """Where the bytes are: list once, read many, say how the warehouse should call a file."""
+    """Where the bytes are: list once, read many, say how the warehouse should call a file.
+
+    `root` is the place as it was named, for readers that take a label from its last folder. `uri` is the one name
+    that a file has, however it was reached. `prefixes` begin the URIs of all that `list` names, and of nothing that
+    it leaves out.
+    """
 
     root: str
+    prefixes: tuple[str, ...]
 
     def stat(self, path: str) -> Stat: ...
     def list(self) -> Iterator[tuple[str, Stat]]: ...
@@ -37,52 +44,91 @@ class LocalStore:
     """Files below a local folder (or one file in it); hidden and unfinished files do not exist."""
 
     def __init__(self, root: str, only: str | None = None) -> None:
-        self.root = os.path.abspath(root)
+        self.root = _absolute(root)
+        self.prefixes: tuple[str, ...] = ()
         self._only = only
+        self._folders: dict[str, str] = {}  # where listed folders are, and others by their absolute path
+        self._uris: dict[str, str] = {}
 
     def list(self) -> Iterator[tuple[str, Stat]]:
         if self._only is not None:
             yield self._only, _local_stat(os.stat(os.path.join(self.root, self._only)))
             return
-        yield from _walk(self.root, "", frozenset())
+        real = os.path.realpath(self.root)
+        self.prefixes = (_below(real),)
+        yield from self._walk(self.root, real, "", frozenset())
+
+    def _walk(self, folder: str, real: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Stat]]:
+        """List a folder; `real` is where it is when all links are followed."""
+        if real in above:  # a symbolic link that leads back up
+            return
+        self._folders[prefix[:-1]] = real
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise LayoutError(
+                f"{folder!r} cannot be listed: {error.strerror}. Check the path and its permissions."
+            ) from error
+        for entry in entries:
+            if is_ignored(entry.name):
+                continue
+            is_link = entry.is_symlink()
+            if entry.is_dir():
+                place = os.path.realpath(entry.path) if is_link else _below(real) + entry.name
+                if is_link:
+                    self.prefixes = (*self.prefixes, _below(place))
+                yield from self._walk(entry.path, place, f"{prefix}{entry.name}/", above | {real})
+                continue
+            try:
+                stat = _local_stat(entry.stat())
+            except OSError:  # deleted since it was listed, or a dangling link: the reader will say so
+                yield prefix + entry.name, Stat(-1, "missing", None)
+                continue
+            if is_link:
+                self._uris[prefix + entry.name] = os.path.realpath(entry.path)
+            yield prefix + entry.name, stat
 
     def stat(self, path: str) -> Stat:
-        return _local_stat(os.stat(self.uri(path)))
+        return _local_stat(os.stat(os.path.join(self.root, path)))
 
     def read(self, path: str) -> bytes:
-        with open(self.uri(path), "rb", 0) as file:
+        with open(os.path.join(self.root, path), "rb", 0) as file:
             return file.read()
 
     def uri(self, path: str) -> str:
-        if path.startswith("/"):
-            return path
-        return f"{self.root}/{path}" if self.root != "/" else f"/{path}"
+        if (known := self._uris.get(path)) is not None:
+            return known
+        folder, _, name = path.rpartition("/")
+        if not path.startswith("/") and (real := self._folders.get(folder)) is not None:
+            return f"{real}/{name}" if real != "/" else f"/{name}"
+        return self._uris.setdefault(path, real_path(os.path.join(self.root, path), self._folders))
+
+
+def real_path(path: str, folders: dict[str, str]) -> str:
+    """Where a file is when all links are followed; those of its folder once for all files in it, kept in `folders`."""
+    folder, name = os.path.split(path)
+    if name in ("", ".", ".."):
+        return os.path.realpath(path)
+    if (real := folders.get(folder)) is None:
+        real = folders[folder] = os.path.realpath(folder)
+    place = _below(real) + name
+    return os.path.realpath(place) if os.path.islink(place) else place
+
+
+def _absolute(root: str) -> str:
+    """An absolute path with its last folder as it was named; a `..` behind a link leads out of the link's target."""
+    if ".." not in root.split("/"):
+        return os.path.abspath(root)
+    folder, name = os.path.split(root.rstrip("/"))
+    return os.path.realpath(root) if name in (".", "..") else os.path.join(os.path.realpath(folder), name)
+
+
+def _below(folder: str) -> str:
+    return folder if folder.endswith("/") else f"{folder}/"
 
 
 def _local_stat(stat: os.stat_result) -> Stat:
     return Stat(stat.st_size, str(stat.st_mtime_ns), stat.st_mtime_ns)
-
-
-def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Stat]]:
-    real = os.path.realpath(folder)
-    if real in above:  # a symbolic link that leads back up
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise LayoutError(
-            f"{folder!r} cannot be listed: {error.strerror}. Check the path and its permissions."
-        ) from error
-    for entry in entries:
-        if is_ignored(entry.name):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real})
-        else:
-            try:
-                yield prefix + entry.name, _local_stat(entry.stat())
-            except OSError:  # deleted since it was listed, or a dangling link: the reader will say so
-                yield prefix + entry.name, Stat(-1, "missing", None)
 
 
 def is_ignored(name: str) -> bool:
@@ -94,9 +140,10 @@ class RemoteStore:
     """Anything fsspec knows: `s3://`, `gs://`, `http://`, `memory://`."""
 
     def __init__(self, url: str) -> None:
-        self.root = url.rstrip("/")
+        self.root = normal_url(url).rstrip("/")
         self._fs, self._base = _filesystem(self.root)
         self._at: dict[str, str] = {}
+        self.prefixes: tuple[str, ...] = (_below(str(self._fs.unstrip_protocol(self._base))),)
 
     def list(self) -> Iterator[tuple[str, Stat]]:
         found: dict[str, dict[str, Any]] = self._fs.find(self._base, detail=True)
@@ -111,14 +158,18 @@ class RemoteStore:
             yield path, _remote_stat(info)
 
     def stat(self, path: str) -> Stat:
-        return _remote_stat(self._fs.info(self._at.get(path, f"{self._base}/{path}")))
+        return _remote_stat(self._fs.info(self._name(path)))
 
     def read(self, path: str) -> bytes:
-        data: bytes = self._fs.cat_file(self._at.get(path, f"{self._base}/{path}"))
+        data: bytes = self._fs.cat_file(self._name(path))
         return data
 
     def uri(self, path: str) -> str:
-        return str(self._fs.unstrip_protocol(self._at.get(path, f"{self._base}/{path}")))
+        return normal_url(str(self._fs.unstrip_protocol(self._name(path))))
+
+    def _name(self, path: str) -> str:
+        """How the file system calls a file: as it was listed, else below the root."""
+        return self._at.get(path, f"{self._base}/{path}")
 
 
 class _Outside:
@@ -126,20 +177,41 @@ class _Outside:
 
     def __init__(self, scheme: str) -> None:
         self.root = f"{scheme}://"
+        self.prefixes: tuple[str, ...] = ()
         self._fs, _ = _filesystem(self.root)
 
     def list(self) -> Iterator[tuple[str, Stat]]:
         return iter(())
 
     def stat(self, path: str) -> Stat:
-        return _remote_stat(self._fs.info(path))
+        return _remote_stat(self._fs.info(normal_url(path)))
 
     def read(self, path: str) -> bytes:
-        data: bytes = self._fs.cat_file(path)
+        data: bytes = self._fs.cat_file(normal_url(path))
         return data
 
     def uri(self, path: str) -> str:
-        return path
+        return normal_url(path)
+
+
+_URL = re.compile(r"(?P<host>[^:/?#]+://[^/?#]*)(?P<path>/[^?#]*)(?P<rest>.*)", re.DOTALL)
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"})
+"""Stores whose keys are plain text: a key with two slashes is another key."""
+
+
+def normal_url(url: str) -> str:
+    """A URL whose path goes straight to the file: without `.`, `..` and, where that means nothing, doubled slashes."""
+    match = _URL.fullmatch(url)
+    path = match["path"] if match else ""
+    if match is None or "::" in url or not ("/." in path or "//" in path):
+        return url
+    parts: list[str] = []
+    for part in path.split("/")[1:]:
+        if part == "..":
+            parts = parts[:-1]
+        elif part != "." and (part or url.split("://", 1)[0].lower() in _OBJECT_STORES):
+            parts.append(part)
+    return f"{match['host']}/{'/'.join(parts)}{match['rest']}"
 
 
 @cache
@@ -186,10 +258,14 @@ class Tree:
     Paths are relative to the root; a manifest may also name absolute paths and URLs, which are found all the same.
     """
 
-    def __init__(self, store: Store, files: dict[str, Stat] | None = None) -> None:
+    def __init__(
+        self, store: Store, files: dict[str, Stat] | None = None, listed: dict[str, Stat] | None = None
+    ) -> None:
         self.store = store
         self.root = store.root
         self.files = dict(store.list()) if files is None else files
+        self.listed = self.files if listed is None else listed
+        """All that is there, with what readers are not to see yet."""
 
     def stat(self, path: str) -> Stat | None:
         """Size and version of a file, None if there is no such file."""

@@ -45,6 +45,7 @@ class Manifest(Layout):
     title = "manifest"
     example = "manifest.csv: uri,label,x1,y1,x2,y2,line_id,captured_at"
     is_closed: ClassVar[bool] = False
+    states_units: ClassVar[bool] = True
 
     @classmethod
     def recognise(cls, tree: Tree) -> str | None:
@@ -57,7 +58,7 @@ class Manifest(Layout):
             raise LayoutError(f"{self.tree.root}: must be a CSV or Parquet file, or hold a manifest.csv or .parquet.")
         rejects, rows = self._read(path)
         yield from rejects
-        yield from _grouped(path, rows)
+        yield from _grouped(self.tree, path, rows)
 
     def _read(self, path: str) -> tuple[list[Reject], list[_Row]]:
         """Read all rows: our columns under our names, the user's own apart, and the lines that are no rows."""
@@ -94,15 +95,17 @@ class Manifest(Layout):
         return {name: self.columns.get(name, name) for name in COLUMNS}
 
 
-def _grouped(path: str, rows: Sequence[_Row]) -> Iterator[Sample | Reject]:
+def _grouped(tree: Tree, path: str, rows: Sequence[_Row]) -> Iterator[Sample | Reject]:
+    """Put the rows of one file together, however each of them spells its name."""
     base = folder(path)
-    groups: dict[str, list[_Row]] = {}
+    groups: dict[str, tuple[str, list[_Row]]] = {}
     for row in rows:
         if row.ours.get("uri") in (None, ""):
             yield Reject(path, f"row {row.number}: uri is empty")
         else:
-            groups.setdefault(_place(base, str(row.ours["uri"])), []).append(row)
-    for image, rows_of_image in groups.items():
+            image = _place(base, str(row.ours["uri"]))
+            groups.setdefault(tree.uri(image), (image, []))[1].append(row)
+    for image, rows_of_image in groups.values():
         problems, sample = _sample(path, base, image, rows_of_image)
         yield from problems
         yield sample
@@ -269,6 +272,7 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _place(base: str, path: str) -> str:
+    path = path.removeprefix("file://")
     if "://" in path or path.startswith("/"):
         return path
     return posixpath.normpath(f"{base}/{path}" if base else path)

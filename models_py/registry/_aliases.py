@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
-from models_py.registry._versions import CHALLENGER, CHAMPION, Version, find, load, who
+from models_py.registry._versions import CHALLENGER, CHAMPION, Version, find, frozen_rows, load, who
 from models_py.tasks import find_task
 from models_py.warehouse import transaction
 
@@ -77,7 +77,7 @@ def judge_challenger(con: duckdb.DuckDBPyConnection, challenger: Version, champi
         )
     if challenger.snapshot_sha256 is None:
         return Verdict(is_passed=False, reason="it was imported without rows to compare the two on")
-    rows = challenger.rows("val")
+    rows = frozen_rows(con, challenger, "val")
     new = sorted({label for row in rows for label in row.labels} - set(champion.labels))
     if new and challenger.task == "classify":
         return Verdict(is_passed=False, reason=f"version {champion.version} does not know the class {new[0]!r}")

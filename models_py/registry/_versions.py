@@ -62,10 +62,17 @@ class Version:
         return self.folder.parents[2] / "compiled" / f"{self.artifact_sha256}.onnx"
 
     def rows(self, split: str) -> tuple[Example, ...]:
-        """The frozen rows of one split."""
+        """The frozen rows of one split, with their images where they were then; see `frozen_rows`."""
         from models_py.registry._artifact import read_rows, read_spec
 
         return read_rows(self.folder, read_spec(self.folder, self.artifact_sha256)).part(split)
+
+
+def frozen_rows(con: duckdb.DuckDBPyConnection, version: Version, split: str) -> tuple[Example, ...]:
+    """The frozen rows of one split of a version, with their images where the warehouse has them now."""
+    from models_py.snapshot import locate
+
+    return locate(con, version.rows(split))
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ def _addresses(con: duckdb.DuckDBPyConnection, images: Iterable[str]) -> dict[st
     """Where each image is: an image_id is looked up, anything else is a path or URI already."""
     ids = [image for image in images if len(image) == 64 and not os.path.exists(image)]
     known: dict[str, str] = {}
-    if ids and _has_raw(con):
+    if ids and has_raw(con):
         known = dict(
             con.execute(
                 "select image_id, uri from raw.images where image_id in (select unnest(?::varchar[]))", [ids]
@@ -223,7 +223,8 @@ def _addresses(con: duckdb.DuckDBPyConnection, images: Iterable[str]) -> dict[st
     return {image: known.get(image, image) for image in images}
 
 
-def _has_raw(con: duckdb.DuckDBPyConnection) -> bool:
+def has_raw(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a connection is one to a warehouse."""
     found = con.execute("select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'images'").fetchone()
     return found is not None
 
@@ -267,7 +268,7 @@ def _groups(con: duckdb.DuckDBPyConnection, hashes: dict[str, str], images: dict
     forest = _Forest()
     for image, found in images.items():
         forest.join(f"image {hashes[image]}", *(f"unit {unit}" for unit in found.units))
-    if _has_raw(con):
+    if has_raw(con):
         ids = list(set(hashes.values()))
         units = con.execute(
             "select image_id, unit_id from raw.inspections where image_id in (select unnest(?::varchar[]))", [ids]

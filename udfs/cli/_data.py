@@ -61,7 +61,9 @@ def layouts(as_json: AsJson = False) -> None:
 
 
 def ingest(
-    path: Annotated[str, typer.Argument(help="Folder, archive, image, CSV/Parquet manifest, or URL.")],
+    path: Annotated[
+        str | None, typer.Argument(help="Folder, archive, image, CSV/Parquet manifest, or URL.", show_default=False)
+    ] = None,
     layout: Annotated[str | None, typer.Option(help="How to read it; recognised by itself if left out.")] = None,
     line: Annotated[str | None, typer.Option(help="Production line, where the data do not say.")] = None,
     station: Annotated[str | None, typer.Option(help="Inspection station, where the data do not say.")] = None,
@@ -78,6 +80,10 @@ def ingest(
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep loading what arrives, until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")] = 2.0,
+    moved: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="OLD NEW", help="Load nothing: what was loaded from OLD is at NEW now."),
+    ] = None,
     warehouse: Warehouse = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,10 +91,19 @@ def ingest(
 
     Example: duckspect ingest ./PCBData --line AUSTIN_L1
     """
+    from models_py.errors import DuckspectError
     from models_py.images import Limits
     from models_py.ingest import Options
-    from udfs.cli._ingest import columns_of, load_forever, load_once
+    from udfs.cli._ingest import columns_of, load_forever, load_once, move_files
 
+    if moved is not None and path is None:
+        move_files(*moved, warehouse, as_json=as_json)
+        return
+    if path is None or moved is not None:
+        raise DuckspectError(
+            "ingest: must have either what to load, as in `duckspect ingest ./PCBData`, "
+            "or what has moved, as in `duckspect ingest --moved ./PCBData /mnt/archive/PCBData`."
+        )
     options = Options(
         layout=layout,
         line_id=line,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models_py.evaluation import evaluate_model
-from models_py.registry import Version, aliases, list_versions, load, promote
+from models_py.registry import Version, aliases, frozen_rows, list_versions, load, promote
 from models_py.warehouse import sql_folder
 from models_py.workshop import carry_out, plan
 from udfs import connect
@@ -83,7 +83,7 @@ def _known(con: Any, name: str, snapshot: str) -> Version | None:
 
 def _measured(con: Any, version: Version, metrics: tuple[str, ...]) -> list[list[Any]]:
     """A row for each metric, measured on the images that were set apart."""
-    examples = version.rows("test")
+    examples = frozen_rows(con, version, "test")
     found = evaluate_model(load(con, version), examples).metrics
     values = [(name, found.get(name)) for name in metrics]
     return [

@@ -9,11 +9,14 @@ from pathlib import Path
 from threading import Event
 
 from models_py.errors import DuckspectError
-from models_py.ingest import Options, Report, ingest, open_tree, watch
+from models_py.ingest import Move, Options, Report, ingest, move, open_tree, watch
 from models_py.layouts import Layout
 from models_py.warehouse import files_folder, warehouse_path
 from udfs import connect
 from udfs.cli._output import emit, emit_json, note, progress_bar
+
+_NAMED = 5
+"""How many moves are shown one by one."""
 
 
 def columns_of(pairs: Sequence[str]) -> dict[str, str]:
@@ -78,10 +81,38 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
         f"New: {added.images:,} images, {added.inspections:,} inspections, {added.annotations:,} annotations, "
         f"{added.templates:,} template links, {added.rejected_files:,} rejects. {_speed(report)}"
     )
+    if added.corrected:
+        emit(f"{added.corrected:,} inspections were corrected; what they said before is in raw.superseded_inspections.")
+    for moved in report.moved[:_NAMED]:
+        show_move(moved)
+    if len(report.moved) > _NAMED:
+        rest = report.moved[_NAMED:]
+        emit(f"{sum(moved.files for moved in rest):,} files were moved between {len(rest):,} other places.")
+    if report.vanished:
+        names = ", ".join(report.vanished_files) + (", ..." if report.vanished > len(report.vanished_files) else "")
+        emit(
+            f"{report.vanished:,} files that were loaded earlier are gone: {names}. What is known of them stays; "
+            f"if they were moved, say where to: duckspect ingest --moved OLD NEW"
+        )
     if report.other_files:
         emit(f"{report.other_files:,} files are no part of this layout; see raw.files, role other.")
     if added.rejected_files:
         emit('Why files were rejected: duckspect sql "from raw.rejected_files order by seen_at desc"')
+
+
+def show_move(moved: Move) -> None:
+    """Say what is at another place now."""
+    emit(f"{moved.files:,} files were moved from {moved.old} to {moved.new}. Their inspections and labels moved along.")
+
+
+def move_files(old: str, new: str, warehouse: Path | None, *, as_json: bool) -> None:
+    """Follow files that the user moved."""
+    with connect(warehouse) as con:
+        moved = move(con, old, new)
+    if as_json:
+        emit_json({**asdict(moved), "warehouse": str(warehouse_path(warehouse))})
+    else:
+        show_move(moved)
 
 
 def _speed(report: Report) -> str:

@@ -16,6 +16,7 @@ from models_py.registry import (
     compile_version,
     delete,
     find,
+    frozen_rows,
     history,
     is_to_be_compiled,
     limit_warning,
@@ -152,7 +153,7 @@ def show_comparison(warehouse: Path | None, first: str, second: str, query: str 
 
             model = load(con, version)
             if query is None:
-                rows = versions[1].rows("val")
+                rows = frozen_rows(con, versions[1], "val")
                 found[version.reference], count = evaluate_model(model, rows, progress=progress).metrics, len(rows)
             else:
                 evaluation, snapshot = evaluate(con, model, query, progress=progress)

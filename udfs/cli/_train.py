@@ -15,6 +15,8 @@ from udfs import connect
 from udfs.cli._output import emit, emit_json, emit_table, progress_bar
 
 if TYPE_CHECKING:
+    import duckdb
+
     from models_py.registry import Version
     from models_py.snapshot import Example
 
@@ -146,7 +148,7 @@ def run_evaluation(
             bar.update(task, completed=done, total=total)
 
         if query is None:
-            rows = _frozen_rows(version, split)
+            rows = _frozen_rows(con, version, split)
             found, count = evaluate_model(model, rows, device=device, progress=progress), len(rows)
         else:
             found, snapshot = evaluate(con, model, query, device=device, progress=progress)
@@ -157,10 +159,12 @@ def run_evaluation(
     show_metrics({version.reference: found.metrics}, f"on {count:,} images")
 
 
-def _frozen_rows(version: Version, split: str) -> Sequence[Example]:
+def _frozen_rows(con: duckdb.DuckDBPyConnection, version: Version, split: str) -> Sequence[Example]:
+    from models_py.registry import frozen_rows
+
     if split not in ("val", "test"):
         raise DuckspectError(f"split: must be val or test, but is {split!r}.")
-    rows = version.rows(split)
+    rows = frozen_rows(con, version, split)
     if not rows:
         raise DuckspectError(
             f"{version.reference} has no {split} rows. Train with -o test=0.2 to keep some, or give a --query."
