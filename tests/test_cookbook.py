@@ -10,7 +10,7 @@ from udfs import connect
 from udfs.guard import hints
 
 QUERIES = sorted((sql_folder() / "queries").glob("*.sql"))
-EMPTY = {"folder_nobody_ingested", "same_picture_twice", "unreadable_images"}
+EMPTY = {"corrected_inspections", "folder_nobody_ingested", "same_picture_twice", "unreadable_images"}
 
 
 @pytest.fixture(scope="module")

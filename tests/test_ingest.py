@@ -25,7 +25,7 @@ STATE = {
     "annotations": "annotation_id, image_id, uri, kind, label, x1, y1, x2, y2, mask_uri, split",
     "templates": "image_id, template_image_id, uri",
     "rejected_files": "uri, reason",
-    "files": "uri, size_bytes, version, role, sha256, layout, label_set_id",
+    "files": "uri, size_bytes, version, role, sha256, layout, label_set_id, first_uri",
 }
 
 
@@ -380,7 +380,7 @@ def test_images_come_from_an_http_server_and_are_not_fetched_again(con, boards, 
     assert ingest(con, open_tree(http_root, tmp_path), tmp_path).added.images == 1
 
 
-def watching(root, warehouse):
+def watching(root, warehouse, *options):
     command = [
         sys.executable,
         "-m",
@@ -394,7 +394,7 @@ def watching(root, warehouse):
         "deeppcb",
     ]
     return subprocess.Popen(
-        [*command, "--warehouse", str(warehouse)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *options, "--warehouse", str(warehouse)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
