@@ -349,7 +349,7 @@ def refused(con, old, new, match):
 def test_moved_refuses_what_it_cannot_follow_and_says_why(con, boards, tmp_path):
     load(con, boards)
     refused(
-        con, tmp_path / "nowhere", tmp_path / "b", rf"nothing was loaded from {tmp_path}/nowhere. .*{boards}/PCBData"
+        con, tmp_path / "nowhere", tmp_path / "b", rf"nothing was loaded from {tmp_path}/nowhere. .*{boards}/PCBData\."
     )
     refused(con, f"{boards}x", boards, "nothing was loaded from")
     refused(con, boards, boards, "is the same place as")

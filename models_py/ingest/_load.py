@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from models_py.errors import LayoutError
 from models_py.images import Limits
 from models_py.ingest._archive import is_archive, unpacked
-from models_py.ingest._examine import Context, describe, examine, may_still_grow
+from models_py.ingest._examine import Context, describe, examine
 from models_py.ingest._ledger import Entry, free_names, remembered, vanished
+from models_py.ingest._left_over import is_current, is_text, left_over
 from models_py.ingest._masks import MaskStore
 from models_py.ingest._moved import follow_moved
 from models_py.ingest._rename import Move
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64
 _BATCH = 4096
-_NAMED = 5
+_NAMED = 3
 """How many vanished files a report names."""
 _SMALL_FILE = 200_000
 """Bytes up to which one thread reads and hashes faster than several that wait for the interpreter's lock."""
@@ -132,7 +133,7 @@ def ingest(
     kind, evidence = _choose(tree, options.layout)
     announce(kind, evidence)
     command = _command(tree, options)
-    paths = {tree.uri(path): path for path in tree.files if _is_text(path)}
+    paths = {tree.uri(path): path for path in tree.files if is_text(path)}
     known, moved = _recall(con, tree, paths, command)
     lost = _vanished(con, tree)
 
@@ -163,7 +164,7 @@ def ingest(
         added += write(con, rows, command)
         size += rows.bytes_read
         progress(done, len(todo), size)
-    rest = _left_over(tree, found, context, options.patience)
+    rest = left_over(tree, found, context, options.patience)
     added += write(con, rest, command)
     others = sum(row[3] == "other" for row in rest.files.values())
     return report(len(samples), len(samples) - len(todo), others, added, size)
@@ -187,7 +188,7 @@ def _recall(
 
 def _vanished(con: duckdb.DuckDBPyConnection, tree: Tree) -> list[str]:
     """Files that were loaded from this tree and are not there any more."""
-    return vanished(con, (tree.uri(path) for path in tree.listed if _is_text(path)), tree.store.prefixes)
+    return vanished(con, (tree.uri(path) for path in tree.listed if is_text(path)), tree.store.prefixes)
 
 
 def _once_each(tree: Tree, found: Iterable[Sample | Reject]) -> Iterator[Sample | Reject]:
@@ -240,10 +241,6 @@ def _context(
     )
 
 
-def _is_text(path: str) -> bool:
-    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
-
-
 def _files_of(sample: Sample) -> Iterator[str]:
     yield sample.image
     if sample.template is not None:
@@ -252,16 +249,11 @@ def _files_of(sample: Sample) -> Iterator[str]:
 
 
 def _all_current(tree: Tree, known: dict[str, Entry], layout: str) -> bool:
-    return all(_is_current(path, tree, known, layout) for path in tree.files)
-
-
-def _is_current(path: str, tree: Tree, known: Mapping[str, Entry], layout: str) -> bool:
-    entry, stat = known.get(tree.uri(path)), tree.stat(path)
-    return entry is not None and stat is not None and entry.layout == layout and entry.is_current(stat)
+    return all(is_current(path, tree, known, layout) for path in tree.files)
 
 
 def _is_unchanged(sample: Sample, tree: Tree, known: dict[str, Entry], layout: str) -> bool:
-    return all(_is_current(path, tree, known, layout) for path in _files_of(sample))
+    return all(is_current(path, tree, known, layout) for path in _files_of(sample))
 
 
 def _workers(tree: Tree, todo: Sequence[Sample], asked: int | None) -> int:
@@ -299,38 +291,3 @@ def _examined(todo: Sequence[Sample], context: Context, options: Options) -> Ite
             executor.shutdown(wait=True, cancel_futures=True)
     if batch.samples:
         yield done + batch.samples, batch
-
-
-def _left_over(tree: Tree, found: Sequence[Sample | Reject], context: Context, patience: float) -> Rows:
-    """Rows for what is not a sample: label files, rejects of the layout, files that are no part of it.
-
-    They are written last: only then is every sample that depends on a label file up to date with it.
-    """
-    rows = Rows()
-    mine: set[str] = set()
-    sources: set[str] = set()
-    for item in found:
-        if isinstance(item, Reject):
-            stat = tree.stat(item.path)
-            if stat is not None and may_still_grow(stat, patience):
-                mine.add(item.path)  # what it belongs to may be on its way: neither rejected nor remembered yet
-                continue
-            rows.reject(tree.uri(item.path), item.reason)
-            sources.add(item.path)
-        else:
-            mine.update((item.image, item.template or item.image))
-            sources.update(item.sources)
-    _remember(rows, tree, context, sources - mine, "label")
-    _remember(rows, tree, context, tree.files.keys() - mine - sources, "other")
-    for path in mine:
-        rows.files.pop(tree.uri(path), None)  # met again under a link
-    return rows
-
-
-def _remember(rows: Rows, tree: Tree, context: Context, paths: Iterable[str], role: str) -> None:
-    layout = context.layout.name
-    for path in paths:
-        stat = tree.stat(path)
-        if stat is not None and _is_text(path) and not _is_current(path, tree, context.known, layout):
-            uri = tree.uri(path)
-            rows.files[uri] = (uri, stat.size, stat.version, role, None, layout, None, context.first_uri(uri))

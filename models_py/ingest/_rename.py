@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _NAMED = 3
-"""How many files or folders an error names."""
+"""How many files or folders an error names at most."""
 
 
 class NewPlace(NamedTuple):
@@ -126,24 +126,20 @@ def _loaded(con: duckdb.DuckDBPyConnection, old: str) -> tuple[str, dict[str, in
     for place in dict.fromkeys(spellings):
         if rows := con.execute(_BELOW, {"old": place}).fetchall():
             return place, dict(rows)
-    roots = _roots(con)
-    more = f" and {len(roots) - _NAMED:,} more" if len(roots) > _NAMED else ""
     raise DuckspectError(
         f"--moved: nothing was loaded from {spellings[0]}. Files were loaded from "
-        f"{', '.join(roots[:_NAMED]) or 'nowhere'}{more}."
+        f"{', '.join(_roots(con)) or 'nowhere yet'}."
     )
 
 
 def _roots(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """The folders of known files that are in no other such folder."""
-    folders = con.execute(
-        "select distinct parse_dirpath(uri, 'forward_slash') as folder from raw.files order by folder"
-    )
-    roots: list[str] = []
-    for (folder,) in folders.fetchall():
-        if not roots or not folder.startswith(f"{roots[-1]}/"):
-            roots.append(folder)
-    return roots
+    """The few folders that hold all known files: their own, or the next ones above until there are few."""
+    rows = con.execute("select distinct parse_dirpath(uri, 'forward_slash') from raw.files").fetchall()
+    folders = {folder for (folder,) in rows}
+    while len(folders) > _NAMED:
+        deepest = max(folder.count("/") for folder in folders)
+        folders = {folder.rpartition("/")[0] if folder.count("/") == deepest else folder for folder in folders}
+    return sorted(folder for folder in folders if not any(folder.startswith(f"{other}/") for other in folders))
 
 
 def _check_there(source: str, target: str, sizes: dict[str, int]) -> None:

@@ -2,7 +2,8 @@
 
 from models_py.layouts._registry import Layout, layout_named, layouts, recognise, register
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
-from models_py.layouts._tree import LocalStore, RemoteStore, Stat, Tree, normal_url, real_path
+from models_py.layouts._stores import LocalStore, RemoteStore, Stat, normal_url, real_path
+from models_py.layouts._tree import Tree
 
 # isort: off
 from models_py.layouts import manifest, deeppcb, mvtec, visa, lgp, magnetic_tile, yolo, coco, voc, folders, images

@@ -65,9 +65,15 @@ def ingest(
         str | None, typer.Argument(help="Folder, archive, image, CSV/Parquet manifest, or URL.", show_default=False)
     ] = None,
     layout: Annotated[str | None, typer.Option(help="How to read it; recognised by itself if left out.")] = None,
-    line: Annotated[str | None, typer.Option(help="Production line, where the data do not say.")] = None,
-    station: Annotated[str | None, typer.Option(help="Inspection station, where the data do not say.")] = None,
-    product: Annotated[str | None, typer.Option(help="Product type, where the data do not say.")] = None,
+    line: Annotated[
+        str | None, typer.Option(help="Production line, where the data do not say; also of loaded files.")
+    ] = None,
+    station: Annotated[
+        str | None, typer.Option(help="Inspection station, where the data do not say; also of loaded files.")
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="Product type, where the data do not say; also of loaded files.")
+    ] = None,
     source: Annotated[str | None, typer.Option(help="Name of the data set; the layout's if left out.")] = None,
     classes: Annotated[str | None, typer.Option(help="Comma-separated classes; labels of others are rejected.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Manifest column, as uri=image_path. Repeatable.")] = None,
@@ -82,7 +88,7 @@ def ingest(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")] = 2.0,
     moved: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="OLD NEW", help="Load nothing: what was loaded from OLD is at NEW now."),
+        typer.Option(metavar="OLD NEW", help="Load nothing: what was loaded from OLD lies at NEW now."),
     ] = None,
     warehouse: Warehouse = None,
     as_json: AsJson = False,

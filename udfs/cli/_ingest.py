@@ -89,10 +89,10 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
         rest = report.moved[_NAMED:]
         emit(f"{sum(moved.files for moved in rest):,} files were moved between {len(rest):,} other places.")
     if report.vanished:
-        names = ", ".join(report.vanished_files) + (", ..." if report.vanished > len(report.vanished_files) else "")
+        more = " and others" if report.vanished > len(report.vanished_files) else ""
         emit(
-            f"{report.vanished:,} files that were loaded earlier are gone: {names}. What is known of them stays; "
-            f"if they were moved, say where to: duckspect ingest --moved OLD NEW"
+            f"{report.vanished:,} files that were loaded earlier are gone: {', '.join(report.vanished_files)}{more}. "
+            f"What is known of them stays. If they were moved: duckspect ingest --moved OLD NEW"
         )
     if report.other_files:
         emit(f"{report.other_files:,} files are no part of this layout; see raw.files, role other.")
