@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from models_py.ingest._examine import Context, may_still_grow
 from models_py.ingest._ledger import Entry
 from models_py.ingest._rows import Rows
-from models_py.layouts import Reject, Sample, Tree
+from models_py.layouts import Reject, Sample, Stat, Tree
 
 
 def left_over(tree: Tree, found: Sequence[Sample | Reject], context: Context, patience: float) -> Rows:
@@ -50,5 +50,9 @@ def is_text(path: str) -> bool:
 
 
 def is_current(path: str, tree: Tree, known: Mapping[str, Entry], layout: str) -> bool:
-    entry, stat = known.get(tree.uri(path)), tree.stat(path)
+    """Whether a file is as it was when this layout read it."""
+    return is_entry_current(known.get(tree.uri(path)), tree.stat(path), layout)
+
+
+def is_entry_current(entry: Entry | None, stat: Stat | None, layout: str) -> bool:
     return entry is not None and stat is not None and entry.layout == layout and entry.is_current(stat)

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from models_py.images import Limits
 from models_py.ingest._archive import is_archive, unpacked
 from models_py.ingest._examine import Context, describe, examine
 from models_py.ingest._ledger import Entry, free_names, remembered, vanished
-from models_py.ingest._left_over import is_current, is_text, left_over
+from models_py.ingest._left_over import is_current, is_entry_current, is_text, left_over
 from models_py.ingest._masks import MaskStore
 from models_py.ingest._moved import follow_moved
 from models_py.ingest._rename import Move
@@ -135,7 +135,8 @@ def ingest(
     command = _command(tree, options)
     paths = {tree.uri(path): path for path in tree.files if is_text(path)}
     known, moved = _recall(con, tree, paths, command)
-    lost = _vanished(con, tree)
+    there = paths if tree.listed is tree.files else {tree.uri(path) for path in tree.listed if is_text(path)}
+    lost = vanished(con, there, tree.store.prefixes)
 
     def report(samples: int, unchanged: int, others: int, added: Added, size: int) -> Report:
         seconds = time.perf_counter() - started
@@ -144,7 +145,7 @@ def ingest(
             tree.root, kind.name, evidence, samples, unchanged, others, added, size, seconds, moved, len(lost), first
         )
 
-    if kind.is_closed and not options.again and not options.stated and _all_current(tree, known, kind.name):
+    if kind.is_closed and not options.again and not options.stated and _all_current(tree, paths, known, kind.name):
         count = sum(entry.role in {"image", "rejected"} for entry in known.values())
         return report(count, count, 0, Added(), 0)
     layout = kind(tree, options.columns)
@@ -184,11 +185,6 @@ def _recall(
     known = remembered(con, paths)
     moved = follow_moved(con, tree, paths, known, command)
     return (remembered(con, paths) if moved else known), tuple(moved)
-
-
-def _vanished(con: duckdb.DuckDBPyConnection, tree: Tree) -> list[str]:
-    """Files that were loaded from this tree and are not there any more."""
-    return vanished(con, (tree.uri(path) for path in tree.listed if is_text(path)), tree.store.prefixes)
 
 
 def _once_each(tree: Tree, found: Iterable[Sample | Reject]) -> Iterator[Sample | Reject]:
@@ -248,8 +244,11 @@ def _files_of(sample: Sample) -> Iterator[str]:
     yield from sample.sources
 
 
-def _all_current(tree: Tree, known: dict[str, Entry], layout: str) -> bool:
-    return all(is_current(path, tree, known, layout) for path in tree.files)
+def _all_current(tree: Tree, paths: Mapping[str, str], known: Mapping[str, Entry], layout: str) -> bool:
+    """Whether nothing in a tree has changed; a file whose name is no text is never remembered."""
+    return all(is_entry_current(known.get(uri), tree.stat(path), layout) for uri, path in paths.items()) and all(
+        map(is_text, tree.files)
+    )
 
 
 def _is_unchanged(sample: Sample, tree: Tree, known: dict[str, Entry], layout: str) -> bool:

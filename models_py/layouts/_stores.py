@@ -95,7 +95,7 @@ class LocalStore:
             return file.read()
 
     def uri(self, path: str) -> str:
-        if (known := self._uris.get(path)) is not None:
+        if self._uris and (known := self._uris.get(path)) is not None:
             return known
         folder, _, name = path.rpartition("/")
         if not path.startswith("/") and (real := self._folders.get(folder)) is not None:
