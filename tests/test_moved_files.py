@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -433,3 +434,14 @@ def test_frozen_rows_are_found_where_their_images_are_now(con, tmp_path):
         tuple(mask.replace("/here/", "/there/") for mask in item.masks) for item in rows
     ]
     assert freeze(con, query, "segment", split="val").sha256 == freeze(con, query, "segment", split="val").sha256
+
+
+def test_the_frozen_rows_of_a_version_follow_their_images(served, tmp_path):
+    from models_py.registry import find
+
+    before = find(served, "kind@champion").rows(served, "val")
+    parts = Path(before[0].image).parent
+    shutil.copytree(parts, tmp_path / "there")
+    move(served, str(parts), str(tmp_path / "there"))
+    after = find(served, "kind@champion").rows(served, "val")
+    assert [item.image for item in after] == [str(tmp_path / "there" / Path(item.image).name) for item in before]

@@ -33,7 +33,7 @@ class _Candidate(NamedTuple):
 
 
 _CANDIDATES = """
-create or replace temp table candidates as
+create or replace temp table moved_candidates as
 select
     files.uri as old,
     files.sha256,
@@ -84,10 +84,10 @@ def _candidates(con: duckdb.DuckDBPyConnection, tree: Tree, fresh: Mapping[str, 
         con.execute(_CANDIDATES)
     finally:
         con.unregister("fresh")
-    folders = con.execute("select distinct old_folder, new_folder, tree_folder from candidates").fetchall()
+    folders = con.execute("select distinct old_folder, new_folder, tree_folder from moved_candidates").fetchall()
     chosen = _related(folders)
-    rows = con.execute("select * from candidates order by all").fetchall() if chosen else []
-    con.execute("drop table candidates")
+    rows = con.execute("select * from moved_candidates order by all").fetchall() if chosen else []
+    con.execute("drop table moved_candidates")
     found: dict[str, list[_Candidate]] = defaultdict(list)
     for *names, old_folder, new_folder, tree_folder in rows:
         if (old_folder, new_folder, tree_folder) in chosen:

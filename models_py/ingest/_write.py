@@ -89,7 +89,7 @@ _REMEMBER = "insert into raw.files by name select *, now() as seen_at from batch
 
 # What a load states goes before what is stored; what it does not state, or made from the file itself, changes nothing.
 _CORRECTED = """
-create or replace temp table corrected as
+create or replace temp table corrected_inspections as
 select
     known.inspection_id,
     if(batch.is_unit_stated, batch.unit_id, known.unit_id) as unit_id,
@@ -112,7 +112,7 @@ _SUPERSEDE = """
 insert into raw.superseded_inspections by name
 select inspections.*, now() as superseded_at, $command as superseded_by
 from raw.inspections
-semi join corrected using (inspection_id)
+semi join corrected_inspections using (inspection_id)
 """
 _CORRECT = """
 update raw.inspections
@@ -123,7 +123,7 @@ set
     product_type = corrected.product_type,
     captured_at = corrected.captured_at,
     attributes = corrected.attributes
-from corrected
+from corrected_inspections as corrected
 where inspections.inspection_id = corrected.inspection_id
 """
 
@@ -146,10 +146,13 @@ def correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command
 
 def _correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> int:
     """Keep the rows as they were in raw.superseded_inspections, and change them; returns how many."""
+    if not inspections:
+        return 0
     count = _run(con, "inspections", inspections, _CORRECTED)
     if count:
         con.execute(_SUPERSEDE, {"command": command})
         con.execute(_CORRECT)
+    con.execute("drop table corrected_inspections")
     return count
 
 
