@@ -437,11 +437,11 @@ def test_frozen_rows_are_found_where_their_images_are_now(con, tmp_path):
 
 
 def test_the_frozen_rows_of_a_version_follow_their_images(served, tmp_path):
-    from models_py.registry import find
+    from models_py.registry import find, frozen_rows
 
-    before = find(served, "kind@champion").rows(served, "val")
+    before = frozen_rows(served, find(served, "kind@champion"), "val")
     parts = Path(before[0].image).parent
     shutil.copytree(parts, tmp_path / "there")
     move(served, str(parts), str(tmp_path / "there"))
-    after = find(served, "kind@champion").rows(served, "val")
+    after = frozen_rows(served, find(served, "kind@champion"), "val")
     assert [item.image for item in after] == [str(tmp_path / "there" / Path(item.image).name) for item in before]
