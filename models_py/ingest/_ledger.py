@@ -72,6 +72,8 @@ def vanished(con: duckdb.DuckDBPyConnection, uris: Iterable[str], prefixes: Sequ
 def free_names(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, str]:
     """What to make ids from for new files in the place of files that moved away, whose ids are made from that place."""
     found: dict[str, str] = {}
+    if con.execute("select 1 from raw.files where first_uri is not null limit 1").fetchone() is None:
+        return found
     asked, number = {uri: uri for uri in uris}, 1
     while asked:
         with _wanted(con, asked):

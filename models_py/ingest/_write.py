@@ -68,12 +68,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
 
 # A label set is written whole or not at all, so its presence is all that has to be looked up: a unique index on the
 # annotations would cost more than everything else that is written.
-_STATEMENTS = {
+_APPEND = {
     "images": "insert into raw.images by name select *, now() as ingested_at from batch on conflict do nothing",
-    "inspections": """
-        insert into raw.inspections by name
-        select * exclude (is_unit_stated, is_time_stated), now() as ingested_at from batch on conflict do nothing
-    """,
     "annotations": """
         insert into raw.annotations by name
         select batch.* from batch anti join raw.annotations as known using (label_set_id)
@@ -84,6 +80,10 @@ _STATEMENTS = {
         select *, now() as seen_at from batch anti join raw.rejected_files as known using (uri, reason)
     """,
 }
+_INSPECT = """
+insert into raw.inspections by name
+select * exclude (is_unit_stated, is_time_stated), now() as ingested_at from batch on conflict do nothing
+"""
 _FORGET = "delete from raw.files using batch where files.uri = batch.uri"
 _REMEMBER = "insert into raw.files by name select *, now() as seen_at from batch"
 
@@ -131,34 +131,33 @@ where inspections.inspection_id = corrected.inspection_id
 def write(con: duckdb.DuckDBPyConnection, rows: Rows, command: str) -> Added:
     """Store a batch in one transaction: correct known inspections, append new rows, bring `raw.files` up to date."""
     with transaction(con):
-        corrected = _correct(con, rows.inspections, command)
-        added = {table: _run(con, table, getattr(rows, table), sql) for table, sql in _STATEMENTS.items()}
-        _run(con, "files", rows.files, _FORGET)
-        _run(con, "files", rows.files, _REMEMBER)
-    return Added(**added, corrected=corrected)
+        corrected, inspections = _run(con, "inspections", rows.inspections, _CORRECTED, _INSPECT)
+        _correct(con, corrected, command)
+        added = {table: _run(con, table, getattr(rows, table), sql)[0] for table, sql in _APPEND.items()}
+        _run(con, "files", rows.files, _FORGET, _REMEMBER)
+    return Added(inspections=inspections, corrected=corrected, **added)
 
 
 def correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> Added:
     """Apply what a load states of inspections whose files it need not open."""
     with transaction(con):
-        return Added(corrected=_correct(con, inspections, command))
+        (corrected,) = _run(con, "inspections", inspections, _CORRECTED)
+        _correct(con, corrected, command)
+    return Added(corrected=corrected)
 
 
-def _correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> int:
-    """Keep the rows as they were in raw.superseded_inspections, and change them; returns how many."""
-    if not inspections:
-        return 0
-    count = _run(con, "inspections", inspections, _CORRECTED)
+def _correct(con: duckdb.DuckDBPyConnection, count: int, command: str) -> None:
+    """Keep the rows that are corrected as they were in raw.superseded_inspections, and change them."""
     if count:
         con.execute(_SUPERSEDE, {"command": command})
         con.execute(_CORRECT)
-    con.execute("drop table corrected_inspections")
-    return count
+    con.execute("drop table if exists corrected_inspections")
 
 
-def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], statement: str) -> int:
+def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], *statements: str) -> list[int]:
+    """Run statements that read the rows as `batch`; how many rows each of them changed."""
     if not rows:
-        return 0
+        return [0] * len(statements)
     columns = _COLUMNS[table]
     batch = pa.table(
         [
@@ -169,7 +168,7 @@ def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], state
     )
     con.register("batch", batch)
     try:
-        changed = con.execute(statement).fetchone()
+        changed = [con.execute(statement).fetchone() for statement in statements]
     finally:
         con.unregister("batch")
-    return int(changed[0]) if changed else 0
+    return [int(row[0]) if row else 0 for row in changed]
