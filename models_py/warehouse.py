@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
 DEFAULT_PATH = "warehouse.duckdb"
 
+SCHEMAS = ("raw", "ml", "staging", "intermediate", "reference", "ml_builds")
 _COPY = re.compile(r"\.(published|read-[\d-]+)$")  # copies for readers share the folder of what they are copies of
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")
 _LEDGER = """
@@ -86,6 +87,11 @@ def open_warehouse(path: str | Path | None = None, *, read_only: bool = False) -
     if not file.parent.is_dir():
         raise WarehouseError(
             f"There is no folder {file.parent} for the warehouse {file.name}. Make it, or choose another."
+        )
+    if file.name.split(".")[0].lower() in SCHEMAS:  # to DuckDB, raw.images could then be a table of the database raw
+        raise WarehouseError(
+            f"{file.name}: a warehouse cannot be named after one of its schemas ({', '.join(SCHEMAS)}). "
+            "Rename the file."
         )
     con = _connect(file, read_only=read_only)
     try:

@@ -20,6 +20,11 @@ from udfs.session import Session
 
 _COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
 _QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
+KPI_VIEWS = """
+select view_name, sql from duckdb_views()
+where database_name = current_database() and schema_name = 'main' and starts_with(view_name, 'kpi_')
+order by view_name
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ def publish(path: str | Path | None = None) -> Path:
     try:
         is_shared = Session.is_held_here(warehouse)
         with open_warehouse(warehouse) as con:
+            check_views(con)
             if is_shared:
                 _copy_rows(con, partial)
             else:
@@ -144,6 +150,19 @@ def publish(path: str | Path | None = None) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def check_views(con: duckdb.DuckDBPyConnection) -> None:
+    """Raise WarehouseError if a KPI view cannot be read, as in a renamed file whose views name the old one."""
+    for name, _ in con.execute(KPI_VIEWS).fetchall():
+        try:
+            con.execute(f'describe "{name}"')
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0].rstrip(".!")
+            raise WarehouseError(
+                f"The view {name} cannot be read: {reason}. `duckspect build` makes all of its views again; "
+                "drop the view if it is one of your own."
+            ) from error
 
 
 def _copy_file(con: duckdb.DuckDBPyConnection, warehouse: Path, partial: Path) -> None:

@@ -10,17 +10,13 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from models_py.errors import DuckspectError
+from udfs.build import KPI_VIEWS
 
 if TYPE_CHECKING:
     import duckdb
 
 DIALECTS = ("snowflake", "bigquery", "databricks", "postgres")
 
-_VIEWS = """
-select view_name, sql from duckdb_views()
-where database_name = current_database() and schema_name = 'main' and starts_with(view_name, 'kpi_')
-order by view_name
-"""
 _COLUMNS = """
 select column_name, data_type from duckdb_columns()
 where database_name = current_database() and schema_name = 'main' and table_name = ? order by column_index
@@ -52,7 +48,7 @@ def tables(views: dict[str, exp.Query]) -> list[str]:
 
 def view_queries(con: duckdb.DuckDBPyConnection) -> dict[str, exp.Query]:
     """The query of each KPI view, its tables without the name of the database."""
-    return {name: _query(sql) for name, sql in con.execute(_VIEWS).fetchall()}
+    return {name: _query(sql) for name, sql in con.execute(KPI_VIEWS).fetchall()}
 
 
 def _query(sql: str) -> exp.Query:

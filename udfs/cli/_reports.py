@@ -8,7 +8,7 @@ from pathlib import Path
 from models_py.errors import DuckspectError
 from models_py.warehouse import sql_folder
 from udfs import connect
-from udfs.build import build, idle_models, limit_warnings, publish
+from udfs.build import build, check_views, idle_models, limit_warnings, publish
 from udfs.cli._output import emit, emit_table, note
 from udfs.export_sql import export_sql
 
@@ -40,6 +40,7 @@ def summarise(warehouse: Path | None) -> None:
         ).fetchone()
         if built is None:  # a selection left it out
             return
+        check_views(con)
         found = con.execute(file.read_text())
         columns = [column[0] for column in found.description or ()]
         rows = found.fetchall()
