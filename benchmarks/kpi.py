@@ -60,7 +60,8 @@ select
     (hash(n, 'score') % 1000) / 1000 as score,
     hash(n, 'truth') % 4 as truth,
     date '2025-10-01' + (n * {_DAYS} // ?)::integer as production_date,
-    timestamptz '2025-10-01' + to_seconds((n * {_DAYS} * 86400.0 / ?)) as captured_at
+    timestamptz '2025-10-01' + to_seconds((n * {_DAYS} * 86400.0 / ?)) as captured_at,
+    timezone('America/Chicago', captured_at) as captured_local
 from range(?::bigint) as numbers (n)
 """
 _JUDGED = """

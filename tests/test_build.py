@@ -150,6 +150,32 @@ def test_a_line_nobody_described_has_the_default_time_zone(day):
     assert ask(day["warehouse"], "select time_zone from dim_lines where line_id = 'NEW_LINE'") == [("UTC",)]
 
 
+def test_moments_are_shown_in_the_local_time_of_their_line_too(day):
+    for view, local, moment in (
+        ("kpi_recent_detections", "captured_local", "captured_at"),
+        ("kpi_review_queue", "captured_local", "captured_at"),
+        ("kpi_unreadable_images", "seen_local", "seen_at"),
+    ):
+        differing = f"where {local} is distinct from timezone(time_zone, {moment})"
+        query = f"select count(*) from {view} left join dim_lines using (line_id) "
+        assert ask(day["warehouse"], query)[0][0] > 0
+        assert ask(day["warehouse"], query + differing) == [(0,)]
+    offsets = "select count(distinct captured_local - timezone('UTC', captured_at)) from kpi_recent_detections"
+    assert ask(day["warehouse"], offsets)[0][0] >= 2
+
+
+def test_every_production_date_of_a_kpi_view_is_in_the_date_dimension(built_plant):
+    dated = "select table_name from duckdb_columns() where column_name = 'production_date' and table_name like 'kpi_%'"
+    names = [name for (name,) in ask(built_plant, dated)]
+    assert len(names) >= 6
+    for name in names:
+        unknown = f"select count(*) from {name} anti join dim_dates using (production_date)"
+        assert ask(built_plant, f"{unknown} where production_date is not null") == [(0,)]
+    assert ask(built_plant, "select count(*) - 1 - (max(production_date) - min(production_date)) from dim_dates") == [
+        (0,)
+    ]
+
+
 def test_an_unreadable_image_is_a_row(day):
     [(error, is_null)] = ask(day["warehouse"], "select error, score is null from predictions where error is not null")
     assert "there is no such file" in error

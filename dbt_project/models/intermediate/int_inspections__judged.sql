@@ -118,6 +118,7 @@ final as (
         coalesce(asked.is_seen, false) as is_seen,
         reviews.inspection_id is not null as is_reviewed,
         inspections.production_date,
+        inspections.captured_local,
         inspections.captured_at,
         reviews.reviewed_at
     from inspections

@@ -29,6 +29,7 @@ final as (
         y2,
         is_false_positive,
         production_date,
+        captured_local,
         captured_at
     from defects
     order by

@@ -29,6 +29,7 @@ final as (
         value,
         queue_rank,
         production_date,
+        captured_local,
         captured_at
     from queue
 

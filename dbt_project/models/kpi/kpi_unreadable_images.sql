@@ -16,6 +16,7 @@ final as (
         product_type,
         uri,
         reason,
+        seen_local,
         seen_at
     from images
 

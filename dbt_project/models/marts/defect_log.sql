@@ -79,6 +79,7 @@ defects as (
         inspections.uri,
         assigned.scored_at,
         inspections.production_date,
+        inspections.captured_local,
         inspections.captured_at,
         inspections.width_px * inspections.height_px as image_px,
         unnest(assigned.defect) -- noqa: AL03
@@ -156,6 +157,7 @@ final as (
         end as is_false_positive,
         versions.has_known_rows and seen.image_id is null as is_unseen,
         defects.production_date,
+        defects.captured_local,
         defects.captured_at,
         defects.scored_at
     from defects

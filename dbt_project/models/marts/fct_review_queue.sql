@@ -82,6 +82,7 @@ final as (
             order by value desc, captured_at desc, inspection_id asc
         ) as queue_rank,
         production_date,
+        captured_local,
         captured_at
     from valued
     qualify queue_rank <= 10000

@@ -22,6 +22,7 @@ failed as (
         product_type,
         uri,
         error as reason,
+        captured_local as seen_local,
         captured_at as seen_at
     from inspections
 
@@ -36,6 +37,7 @@ rejected as (
         cast(null as varchar) as product_type,
         uri,
         reason,
+        cast(null as timestamp) as seen_local,
         seen_at
     from rejected_files
 
@@ -59,6 +61,7 @@ final as (
         product_type,
         uri,
         reason,
+        max(seen_local) as seen_local,
         max(seen_at) as seen_at
     from found
     group by
