@@ -53,7 +53,7 @@ def export_sql(
     ] = None,
     warehouse: Warehouse = None,
 ) -> None:
-    """Write the KPI views, and the tables that they read, for another warehouse.
+    """Write the KPI views, the tables that they read and the dimensions, with their comments, for another warehouse.
 
     Example: duckspect export-sql --dialect postgres --output kpi.sql
     """
