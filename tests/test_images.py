@@ -80,6 +80,20 @@ def test_width_and_height_are_those_after_exif_rotation(format, orientation):
     assert (facts.width, facts.height) == ((37, 23) if orientation < 5 else (23, 37))
 
 
+@pytest.mark.parametrize("format", ["gif", "png", "webp", "tiff"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_frames_are_counted(format, count):
+    first, *others = (drawn("RGB").point(lambda value, n=n: value // (n + 1)) for n in range(count))
+    facts = probe(encoded(first, format, save_all=count > 1, append_images=others))
+    assert (facts.frames, facts.width, facts.height) == (count, 37, 23)
+
+
+def test_a_thumbnail_in_a_tiff_is_no_frame():
+    small = drawn("RGB", (8, 8))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    assert probe(encoded(drawn("RGB"), "tiff", save_all=True, append_images=[small])).frames == 1
+
+
 def test_progressive_jpeg_with_thumbnail_and_comment_is_read():
     exif = Image.Exif()
     exif[37510] = b"\xff\xd9" * 10

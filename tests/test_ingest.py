@@ -12,6 +12,7 @@ import zipfile
 
 import pytest
 from conftest import duckspect, picture, write_board
+from PIL import Image
 
 from models_py.errors import LayoutError
 from models_py.images import Limits
@@ -107,6 +108,37 @@ def test_the_same_bytes_under_two_names_are_one_image_and_two_inspections(con, b
     load(con, boards)
     assert con.execute("select count(*) from raw.images").fetchone() == (4,)
     assert con.execute("select count(*), count(distinct image_id) from raw.inspections").fetchone() == (4, 3)
+
+
+def test_the_same_bytes_with_other_labels_are_reported_by_the_load_that_brings_them(con, boards):
+    write_board(boards, "00041005", 2, "1 2 3 4 2\n")
+    assert load(con, boards).contradictions == ()
+    write_board(boards, "00041006", 2, "1 2 3 4 3\n")
+    found = load(con, boards).contradictions
+    assert [(item.labels, item.other_labels) for item in found] == [("mousebite", "short")] * 2
+    assert {item.uri[-17:-9] for item in found} == {"00041006"}
+    assert {item.other_uri[-17:-9] for item in found} == {"00041001", "00041005"}
+    assert load(con, boards).contradictions == ()
+    write_board(boards, "00041007", 9, "")
+    assert load(con, boards).contradictions == ()
+
+
+def test_new_labels_are_counted_by_kind_and_known_ones_are_not(con, boards):
+    added = load(con, boards).added
+    assert (added.annotations, added.boxes, added.classes, added.masks, added.polygons) == (5, 3, 2, 0, 0)
+    added = load(con, boards, again=True).added
+    assert (added.annotations, added.boxes, added.classes) == (0, 0, 0)
+
+
+def test_files_with_several_frames_are_named(con, tmp_path):
+    first, *others = (Image.new("L", (16, 16), shade) for shade in (10, 90, 200))
+    (tmp_path / "set").mkdir()
+    first.save(tmp_path / "set/moving.gif", save_all=True, append_images=others)
+    first.save(tmp_path / "set/pages.tif", save_all=True, append_images=others)
+    first.save(tmp_path / "set/one.tif")
+    report = load(con, tmp_path / "set")
+    assert [uri.rsplit("/", 1)[-1] for uri in report.several_frames] == ["moving.gif", "pages.tif"]
+    assert load(con, tmp_path / "set").several_frames == ()
 
 
 def test_relabelling_appends_and_the_current_labels_are_the_new_ones(con, boards):

@@ -163,13 +163,12 @@ EXPECTED = {
     ],
     "voc": [("a", "box", "crazing", (2, 4, 60, 48), "train"), ("b", "class", "good", None, None)],
     "coco": [
-        ("a", "box", "dent", (2, 3, 12, 23), "train"),
-        ("a", "mask", "dent", None, "train"),
+        ("a", "polygon", "dent", (2, 3, 12, 23), "train"),
         ("b", "class", "good", None, "train"),
     ],
     "yolo": [
-        ("a", "box", "dent", (6.4, 4.8, 32, 43.2), "train"),
         ("a", "box", "scratch", (24, 12, 40, 36), "train"),
+        ("a", "polygon", "dent", (6.4, 4.8, 32, 43.2), "train"),
         ("b", "class", "good", None, "val"),
     ],
     "folders": [("1", "class", "scratch", None, "train"), ("2", "class", "good", None, "test")],
@@ -329,6 +328,10 @@ def coco_run(size, counts):
     return {"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "iscrowd": 1, "segmentation": shape}]}
 
 
+def coco_polygon(*rings):
+    return {"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "segmentation": list(rings)}]}
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -358,7 +361,13 @@ def coco_run(size, counts):
             {"annotations": [{"id": 5, "image_id": n, "category_id": 7, "bbox": [1, 1, 2, 2]} for n in (1, 2)]},
             "annotation 5: its id is listed twice",
         ),
-        ({"images": [{"id": 1, "file_name": "a.jpg"}]}, "the image has no width and height"),
+        (
+            {**coco_run([48, 64], [3072]), "images": [{"id": 1, "file_name": "a.jpg"}]},
+            "the image has no width and height",
+        ),
+        (coco_polygon([1, 1, 5, 1]), "a polygon needs at least 3 points of 2 numbers, but has 4 numbers"),
+        (coco_polygon([1, 1, 5, 1, 5, 5, 1]), "but has 7 numbers"),
+        (coco_polygon([1, 1, 5, 1, 5, "x"]), "'x' is not a number"),
         ({"annotations": [], "images": [{"file_name": "a.jpg"}]}, "image 1 of the list needs id and file_name"),
         ({"annotations": [], "categories": [{"id": 7}]}, "category 1 of the list needs id and name"),
         (
@@ -370,7 +379,7 @@ def coco_run(size, counts):
     ],
     ids=[
         *("category", "image", "bbox", "file", "twice", "nan", "crowd", "list", "text", "section", "annotation twice"),
-        *("no size", "no id", "no name", "category twice", "bomb", "negative"),
+        *("no size", "two points", "odd", "word", "no id", "no name", "category twice", "bomb", "negative"),
     ],
 )
 def test_what_is_wrong_in_a_coco_file_is_rejected_by_name(tmp_path, change, reason):
@@ -435,15 +444,50 @@ def compressed(counts):
     return text
 
 
-def test_a_polygon_becomes_a_mask_beside_its_box(tmp_path):
-    box, mask = coco_mask(tmp_path, [[10, 10, 30, 10, 30, 20, 10, 20]])
-    assert (box.kind, mask.kind) == ("box", "mask")
-    with Image.open(io.BytesIO(mask.mask_png)) as image:
-        assert image.getbbox() == (10, 10, 31, 21)
+def test_the_polygons_of_an_annotation_are_one_label_as_given(tmp_path):
+    rings = [[10, 10, 30, 10, 30, 20, 10, 20], [40, 5, 50.5, 5, 45, 9]]
+    (label,) = coco_mask(tmp_path, rings)
+    assert (label.kind, label.polygon, label.box, label.mask_png) == ("polygon", tuple(map(tuple, rings)), None, None)
 
 
-def test_masks_drawn_from_polygons_are_kept_beside_the_warehouse(con, tmp_path):
+def polygons(con):
+    return con.execute("select kind, polygon, x1, y1, x2, y2 from raw.current_annotations order by all").fetchall()
+
+
+def test_a_polygon_is_stored_in_pixels_of_the_image_with_its_bounds(con, tmp_path):
+    make_yolo(tmp_path / "set")
+    write(tmp_path / "set", "labels/val/b.txt", "0 0.25 0.5 0.75 0.5 0.5 1.0\n")
+    (tmp_path / "set/labels/train/a.txt").unlink()
+    read(con, tmp_path / "set")
+    assert polygons(con) == [("polygon", [[16, 24, 48, 24, 32, 48]], 16, 24, 48, 48)]
+    assert con.execute("select count(*) from raw.rejected_files").fetchone() == (0,)
+
+
+def test_a_point_beside_the_image_is_kept_one_far_out_and_an_empty_polygon_are_rejected(con, tmp_path):
+    make_yolo(tmp_path / "set")
+    (tmp_path / "set/labels/train/a.txt").unlink()
+    rows = ["0 0.5 0.5 1.0078125 0.5 0.75 0.75", "1 0.5 0.5 1.5 0.5 0.75 0.75", "1 0.1 0.1 0.2 0.1 0.3 0.1"]
+    write(tmp_path / "set", "labels/val/b.txt", "\n".join(rows))
+    read(con, tmp_path / "set")
+    assert polygons(con) == [("polygon", [[32, 24, 64.5, 24, 48, 36]], 32, 24, 64, 36)]
+    found = [row[0] for row in con.execute("select reason from raw.rejected_files order by reason").fetchall()]
+    assert "the point (96, 24) is out of bounds of the image, 64 x 48 pixels" in found[1]
+    assert "it is empty, its bounds are (6.4, 4.8, 19.2, 4.8)" in found[0]
+
+
+def test_the_box_of_a_row_with_keypoints_is_read_and_no_polygon(tmp_path):
+    make_yolo(tmp_path)
+    write(tmp_path, "data.yaml", "names: [dent, scratch]\nkpt_shape: [2, 2]\n")
+    write(tmp_path, "labels/val/b.txt", "1 0.5 0.5 0.25 0.5 0.1 0.1 0.9 0.9")
+    layout = layout_named("yolo")(open_tree(str(tmp_path), tmp_path))
+    (label,) = (label for sample in layout.samples() if "b.jpg" in sample.image for label in layout.labels(sample))
+    assert (label.kind, label.box) == ("box", (0.375, 0.25, 0.625, 0.75))
+
+
+def test_masks_drawn_from_run_lengths_are_kept_beside_the_warehouse(con, tmp_path):
     make_coco(tmp_path / "set")
+    file = tmp_path / "set/annotations/instances_train.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **coco_run([48, 64], [72, 3000])}))
     read(con, tmp_path / "set")
     (uri,) = con.execute("select mask_uri from raw.annotations where kind = 'mask'").fetchone()
     with Image.open(uri) as image:
@@ -456,6 +500,17 @@ def test_a_mask_of_another_size_is_rejected_by_name(con, tmp_path):
     read(con, tmp_path / "set")
     (reason,) = con.execute("select reason from raw.rejected_files").fetchone()
     assert "its mask is 8 x 8 pixels, but the image is 64 x 48" in reason
+
+
+@pytest.mark.parametrize(("mask", "reason"), [(EMPTY, "its mask is empty"), (FULL[:60] + b"\0" + FULL[61:], "damaged")])
+def test_a_mask_that_shows_no_defect_is_rejected_by_name_and_the_class_is_kept(con, tmp_path, mask, reason):
+    make_mvtec(tmp_path / "set")
+    write(tmp_path / "set", "bottle/ground_truth/crack/000_mask.png", mask)
+    _, labels = read(con, tmp_path / "set")
+    assert [label[1:3] for label in labels if label[2] == "crack"] == [("class", "crack")]
+    (rejected,) = con.execute("select uri, reason from raw.rejected_files").fetchall()
+    assert rejected[0].endswith("crack/000_mask.png")
+    assert reason in rejected[1]
 
 
 def test_the_manifests_own_columns_are_kept_and_times_are_utc(con, tmp_path):
@@ -622,14 +677,14 @@ def test_a_second_coco_file_of_the_same_images_is_rejected_by_name(tmp_path):
     small_coco(tmp_path, "annotations/person_keypoints_train.json", "a.jpg", name="person")
     reason = "1 images are labelled in annotations/instances_train.json already, the first is train/a.jpg"
     assert rejects("coco", tmp_path) == [reason]
-    assert labels_of("coco", tmp_path)["train/a.jpg"] == [("box", "dent", "train"), ("mask", "dent", "train")]
+    assert labels_of("coco", tmp_path)["train/a.jpg"] == [("polygon", "dent", "train")]
 
 
 def test_a_broken_json_beside_a_coco_file_leaves_it_alone(tmp_path):
     make_coco(tmp_path)
     write(tmp_path, "config.json", "{ // broken")
     assert ["not JSON" in reason for reason in rejects("coco", tmp_path)] == [True]
-    assert len(labels_of("coco", tmp_path)["train/a.jpg"]) == 2
+    assert len(labels_of("coco", tmp_path)["train/a.jpg"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -748,10 +803,13 @@ def count_voc(root):
 
 
 def count_magnetic_tile(root):
+    """Two masks of uneven tiles are empty."""
     counts = Counter()
     for file in root.rglob("*.jpg"):
         label = file.parts[-3].removeprefix("MT_").lower().replace("free", "good")
-        counts.update([("class", label), ("mask", label)])
+        with Image.open(file.with_suffix(".png")) as mask:
+            is_usable = label == "good" or mask.getextrema() != (0, 0)
+        counts.update([("class", label), *[("mask", label)] * is_usable])
     return len(list(root.rglob("*.jpg"))), counts
 
 
@@ -776,7 +834,7 @@ def test_the_real_sets_read_completely(con, tmp_path, name):
     files = con.execute("select count(*) from raw.files where role in ('image', 'template')").fetchone()
     assert files == (images,)
     assert Counter(dict(_pairs(con))) == labels
-    assert report.added.rejected_files == 0
+    assert report.added.rejected_files == 2 * (name == "magnetic-tile" and bool(REAL))
 
 
 def _pairs(con):

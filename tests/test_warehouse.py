@@ -38,7 +38,7 @@ def test_the_tables_of_the_design_exist_with_their_columns(con):
     columns = {
         "raw.images": "image_id uri source format width height channels size_bytes ingested_at",
         "raw.inspections": "inspection_id unit_id image_id uri line_id station_id product_type captured_at",
-        "raw.annotations": "annotation_id image_id kind label x1 y1 x2 y2 mask_uri split annotator annotated_at",
+        "raw.annotations": "annotation_id image_id kind label x1 y1 x2 y2 polygon mask_uri split annotator",
         "raw.reviews": "inspection_id verdict label reviewer reviewed_at",
         "raw.rejected_files": "uri reason seen_at",
         "ml.model_versions": "name version task architecture artifact_uri artifact_sha256 labels preprocess params "
@@ -81,6 +81,41 @@ def test_an_older_warehouse_is_brought_up_to_date_and_keeps_its_rows(tmp_path, w
     with connect(warehouse) as con:
         assert con.execute("select uri from raw.rejected_files").fetchall() == [("a",)]
         assert con.execute("select max(version) from schema_migrations").fetchone() == (len(migrations()),)
+
+
+def before_polygons(warehouse, folder):
+    """A warehouse as it was before labels could be polygons, with a label of each kind."""
+    folder.mkdir()
+    for migration in migrations():
+        if "polygons" in migration.name:
+            break
+        (folder / migration.name).write_text(migration.sql)
+    with duckdb.connect(warehouse) as con:
+        migrate(con, folder=folder)
+        con.execute("insert into raw.files values ('a', 1, 'v', 'image', 'i', 'coco', 'set', now())")
+        for kind, corner, mask in (("class", None, None), ("box", 1, None), ("mask", None, "m.png")):
+            con.execute(
+                "insert into raw.annotations (annotation_id, image_id, uri, kind, label, x1, y1, x2, y2, mask_uri, "
+                "annotated_at, label_set_id) values ($1, 'i', 'a', $1, 'dent', $2, $2, $2, $2, $3, now(), 'set')",
+                [kind, corner, mask],
+            )
+
+
+@pytest.mark.parametrize("signal", [0, 9])
+def test_labels_survive_the_coming_of_polygons_even_if_the_process_is_killed(tmp_path, warehouse, signal):
+    before_polygons(warehouse, tmp_path / "schema")
+    code = f"import os, udfs; con = udfs.connect({str(warehouse)!r}); os.kill(os.getpid(), {signal})"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert warehouse.with_suffix(".duckdb.wal").exists() == bool(signal)
+    with connect(warehouse) as con:
+        rows = con.execute("select kind, x1, mask_uri, polygon from raw.current_annotations order by kind").fetchall()
+        assert rows == [("box", 1, None, None), ("class", None, None, None), ("mask", None, "m.png", None)]
+        (silent,) = con.execute(
+            "select count(*) from duckdb_columns() where table_name like '%annotations' and comment is null"
+        ).fetchone()
+        assert silent == 0
+        with pytest.raises(duckdb.ConstraintException):
+            con.execute("update raw.annotations set kind = 'polygon' where kind = 'box'")
 
 
 def test_an_older_warehouse_opened_read_only_names_the_remedy(warehouse):

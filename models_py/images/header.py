@@ -7,7 +7,7 @@ header, and checks what shows a broken copy: every format says where it ends.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from models_py.errors import ImageError, IncompleteImageError
@@ -15,12 +15,13 @@ from models_py.errors import ImageError, IncompleteImageError
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a header says; width and height are those a viewer shows, after EXIF rotation."""
+    """What a header says; width and height are those a viewer shows, after EXIF rotation. The first frame is used."""
 
     format: str
     width: int
     height: int
     channels: int
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,18 @@ def _accept(facts: ImageFacts, limits: Limits) -> ImageFacts:
     return facts
 
 
-def _upright(format: str, width: int, height: int, channels: int, orientation: int) -> ImageFacts:  # noqa: A002
+def _upright(
+    format: str,  # noqa: A002
+    width: int,
+    height: int,
+    channels: int,
+    orientation: int,
+    frames: int = 1,
+) -> ImageFacts:
     """Swap the sides of an image that EXIF turns by a quarter."""
     if orientation >= 5:
         width, height = height, width
-    return ImageFacts(format, width, height, channels)
+    return ImageFacts(format, width, height, channels, frames)
 
 
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -119,7 +127,7 @@ _CHUNK = struct.Struct(">I4s")
 @_format("png", b"\x89PNG\r\n\x1a\n")
 def _png(data: bytes) -> ImageFacts:
     width, height, _, color = struct.unpack_from(">IIBB", data, 16)
-    at, orientation, has_picture = 8, 1, False
+    at, orientation, has_picture, frames = 8, 1, False, 1
     while True:
         if at + 12 > len(data):
             raise IncompleteImageError("truncated: png without its end chunk")
@@ -128,11 +136,13 @@ def _png(data: bytes) -> ImageFacts:
             break
         if kind == b"eXIf":
             orientation = _exif_orientation(data[at + 8 : at + 8 + length])
+        elif kind == b"acTL":
+            frames = struct.unpack_from(">I", data, at + 8)[0]
         has_picture = has_picture or kind == b"IDAT"
         at += 12 + length
     if not has_picture:
         raise ImageError("png: no picture data")
-    return _upright("png", width, height, _PNG_CHANNELS[color], orientation)
+    return _upright("png", width, height, _PNG_CHANNELS[color], orientation, frames)
 
 
 @_format("bmp", b"BM")
@@ -159,7 +169,25 @@ def _gif(data: bytes) -> ImageFacts:
     width, height = struct.unpack_from("<HH", data, 6)
     if not data.rstrip(b"\0").endswith(b";"):
         raise IncompleteImageError("truncated: gif without its end mark")
-    return ImageFacts("gif", width, height, 3)
+    return ImageFacts("gif", width, height, 3, _gif_frames(data))
+
+
+def _gif_frames(data: bytes) -> int:
+    """Count the pictures by walking over their blocks; what is damaged is left to the decoder."""
+    at, frames = 13 + _gif_palette(data[10]), 0
+    while at < len(data) and data[at] in b"!,":
+        is_picture = data[at] == 0x2C
+        frames += is_picture
+        at += 11 + _gif_palette(data[at + 9]) if is_picture else 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    return max(frames, 1)
+
+
+def _gif_palette(flags: int) -> int:
+    """Bytes of the palette that follows."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 @_format("webp", b"RIFF")
@@ -178,7 +206,8 @@ def _webp(data: bytes) -> ImageFacts:
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
-        return _upright("webp", width, height, 4 if data[20] & 0x10 else 3, _webp_orientation(data))
+        frames = data.count(b"ANMF") if data[20] & 0x02 else 1
+        return _upright("webp", width, height, 4 if data[20] & 0x10 else 3, _webp_orientation(data), frames)
     raise ImageError(f"webp: unknown chunk {kind!r}")
 
 
@@ -201,29 +230,44 @@ def _tiff_entry(data: bytes, order: str, at: int) -> tuple[int, list[int]]:
     return tag, list(struct.unpack_from(values, data, start))
 
 
-def _tiff_directory(data: bytes) -> dict[int, list[int]]:
+def _tiff_directories(data: bytes) -> Iterator[dict[int, list[int]]]:
     order = "<" if data[:2] == b"II" else ">"
-    at = struct.unpack_from(order + "I", data, 4)[0]
-    count = struct.unpack_from(order + "H", data, at)[0]
-    return dict(_tiff_entry(data, order, at + 2 + 12 * i) for i in range(count))
+    at, seen = struct.unpack_from(order + "I", data, 4)[0], set[int]()
+    while at and at not in seen:
+        seen.add(at)
+        count = struct.unpack_from(order + "H", data, at)[0]
+        yield dict(_tiff_entry(data, order, at + 2 + 12 * i) for i in range(count))
+        at = struct.unpack_from(order + "I", data, at + 2 + 12 * count)[0]
 
 
 def _exif_orientation(data: bytes) -> int:
     try:
-        return next(iter(_tiff_directory(data).get(274, [])), 1)
+        return next(iter(next(_tiff_directories(data), {}).get(274, [])), 1)
     except struct.error:  # damaged EXIF leaves a picture that can be used
         return 1
 
 
 def _tiff(data: bytes) -> ImageFacts:
-    tags = _tiff_directory(data)
+    directories = _tiff_directories(data)
+    tags = next(directories, {})
     starts, counts = tags.get(273) or tags.get(324), tags.get(279) or tags.get(325)
     if not starts or not counts:
         raise ImageError("tiff: no picture data")
     if max(map(sum, zip(starts, counts, strict=False))) > len(data):
         raise IncompleteImageError("truncated: tiff shorter than its picture")
     channels = 3 if tags.get(262) == [3] else tags.get(277, [1])[0]  # a palette shows colours
-    return _upright("tiff", tags[256][0], tags[257][0], channels, tags.get(274, [1])[0])
+    return _upright("tiff", tags[256][0], tags[257][0], channels, tags.get(274, [1])[0], _tiff_frames(directories))
+
+
+def _tiff_frames(others: Iterator[dict[int, list[int]]]) -> int:
+    """Count the pages, without thumbnails and masks of others; what is damaged behind the first is not used."""
+    frames = 1
+    try:
+        for tags in others:
+            frames += not tags.get(254, [0])[0] & 5
+    except (struct.error, IndexError):
+        return frames
+    return frames
 
 
 _format("tiff", b"II*\0")(_tiff)

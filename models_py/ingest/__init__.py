@@ -1,9 +1,22 @@
 """Ingestion: from files in any known layout to the `raw` tables."""
 
 from models_py.ingest._archive import is_archive, unpacked
+from models_py.ingest._contradictions import Contradiction
 from models_py.ingest._load import Options, Report, ingest, open_tree
 from models_py.ingest._rename import Move, move
 from models_py.ingest._rows import Added
 from models_py.ingest._watch import watch
 
-__all__ = ["Added", "Move", "Options", "Report", "ingest", "is_archive", "move", "open_tree", "unpacked", "watch"]
+__all__ = [
+    "Added",
+    "Contradiction",
+    "Move",
+    "Options",
+    "Report",
+    "ingest",
+    "is_archive",
+    "move",
+    "open_tree",
+    "unpacked",
+    "watch",
+]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from models_py.errors import ImageError, IncompleteImageError
 from models_py.images import ImageFacts, Limits, probe
+from models_py.images.regions import Box, Polygon, bounds, is_empty_mask
 from models_py.ingest._ledger import Entry
 from models_py.ingest._masks import MaskStore
 from models_py.ingest._rows import Row, Rows
@@ -80,7 +81,7 @@ def _examine_one(sample: Sample, context: Context, rows: Rows) -> None:
             rows.templates[image.image_id, template.image_id] = (image.image_id, template.image_id, template.uri)
 
 
-_GOOD_ROW: Row = ("class", GOOD, *[None] * 9)
+_GOOD_ROW: Row = ("class", GOOD, *[None] * 10)
 """The label of a template, in the form of `_check`."""
 
 
@@ -121,6 +122,8 @@ def _open_image(path: str, uri: str, stat: Stat, context: Context, rows: Rows) -
     data = context.layout.tree.read(path)
     rows.bytes_read += len(data)
     facts = probe(data, context.limits)
+    if facts.frames > 1:
+        rows.several_frames.append(uri)
     image_id = hashlib.sha256(data).hexdigest()
     source = context.source or context.layout.name
     rows.images.setdefault(
@@ -157,7 +160,7 @@ def describe(sample: Sample, uri: str, image_id: str, context: Context) -> Row:
 
 
 def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) -> list[Row]:
-    """Read a sample's labels; each as the columns of raw.annotations from kind to annotated_at, and the mask's hash."""
+    """Read a sample's labels; each as columns of raw.annotations from kind to annotated_at, the mask's hash, polygon."""
     tree = context.layout.tree
     found: list[Row] = []
     where = sample.sources[0] if sample.sources else sample.image
@@ -180,14 +183,44 @@ def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) 
 def _check(label: Label, image: Image, context: Context) -> Row:
     if context.classes and label.label not in context.classes:
         raise ImageError(f"unknown class {label.label!r}; the classes are {', '.join(sorted(context.classes))}")
-    box = _box_in_pixels(label, image.facts) if label.box else (None, None, None, None)
+    polygon = _polygon_in_pixels(label, image.facts) if label.polygon else None
+    box = _bounds(polygon, image.facts) if polygon else _box_in_pixels(label, image.facts)
     mask_uri, mask_id = _mask(label, image.facts, context) if label.kind == "mask" else (None, None)
     annotated = int(label.annotated_at.timestamp() * 1e6) if label.annotated_at else None
-    return (label.kind, label.label, *box, mask_uri, label.split, label.annotator, annotated, mask_id)
+    return (label.kind, label.label, *box, mask_uri, label.split, label.annotator, annotated, mask_id, polygon)
 
 
-def _box_in_pixels(label: Label, facts: ImageFacts) -> tuple[float, float, float, float]:
-    assert label.box is not None  # noqa: S101 - callers checked
+def _polygon_in_pixels(label: Label, facts: ImageFacts) -> Polygon:
+    """The points as given, in pixels. Some tools set them on edges, some on centres of pixels: one may lie outside."""
+    width, height = facts.width, facts.height
+    frame_width, frame_height = label.frame or (width, height)
+    scales = width / frame_width, height / frame_height
+    rings = tuple(tuple(value * scales[i % 2] for i, value in enumerate(ring)) for ring in label.polygon or ())
+    outside = [
+        (x, y)
+        for ring in rings
+        for x, y in zip(ring[0::2], ring[1::2], strict=True)
+        if not (-1 <= x <= width + 1 and -1 <= y <= height + 1)
+    ]
+    if outside:
+        raise ImageError(
+            f"polygon: the point ({outside[0][0]:g}, {outside[0][1]:g}) is out of bounds of the image, "
+            f"{width} x {height} pixels"
+        )
+    return rings
+
+
+def _bounds(polygon: Polygon, facts: ImageFacts) -> Box:
+    x1, y1, x2, y2 = bounds(polygon)
+    x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(facts.width)), min(y2, float(facts.height))
+    if x1 >= x2 or y1 >= y2:
+        raise ImageError(f"polygon: it is empty, its bounds are ({x1:g}, {y1:g}, {x2:g}, {y2:g})")
+    return x1, y1, x2, y2
+
+
+def _box_in_pixels(label: Label, facts: ImageFacts) -> Box | tuple[None, None, None, None]:
+    if label.box is None:
+        return None, None, None, None
     width, height = facts.width, facts.height
     x1, y1, x2, y2 = label.box
     if label.frame is None and 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
@@ -221,6 +254,8 @@ def _mask(label: Label, facts: ImageFacts, context: Context) -> tuple[str, str]:
         raise ImageError(
             f"its mask is {mask.width} x {mask.height} pixels, but the image is {facts.width} x {facts.height}"
         )
+    if label.label != GOOD and is_empty_mask(data):
+        raise ImageError("its mask is empty, so it shows no defect")
     return uri, hashlib.sha256(data).hexdigest()
 
 
@@ -229,15 +264,17 @@ def _add_labels(image: Image, role: str, path: str, labels: list[Row], context: 
     stat = context.layout.tree.stat(path)
     label_set = None
     if labels:
-        # Column 6 is the mask's URI.
+        # Column 6 is the mask's URI. Rows without a polygon are hashed as before there were any.
         named = [(*row[:6], context.name_of(row[6]), *row[7:]) if row[6] else row for row in labels]
-        label_set = hashlib.sha256(repr((context.name_of(image.uri), image.image_id, named)).encode()).hexdigest()[:32]
+        hashed = [row if row[-1] else row[:-1] for row in named]
+        label_set = hashlib.sha256(repr((context.name_of(image.uri), image.image_id, hashed)).encode()).hexdigest()[:32]
         entry = context.known.get(image.uri)
         if entry is None or entry.label_set_id != label_set:
             now = time.time_ns() // 1000
-            for number, (*label, annotated_at, _) in enumerate(labels):
+            for number, (*label, annotated_at, _, polygon) in enumerate(labels):
                 key = f"{label_set}-{number}"
-                rows.annotations[key] = (key, image.image_id, image.uri, *label, annotated_at or now, label_set)
+                row = (key, image.image_id, image.uri, *label, annotated_at or now, label_set, polygon)
+                rows.annotations[key] = row
     if stat is not None:
         rows.files[image.uri] = (
             image.uri,

@@ -8,13 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_py.errors import LayoutError
 from models_py.images import Limits
 from models_py.ingest._archive import is_archive, unpacked
+from models_py.ingest._contradictions import Contradiction, find_contradictions
 from models_py.ingest._examine import Context, describe, examine
 from models_py.ingest._ledger import Entry, free_names, remembered, vanished
 from models_py.ingest._left_over import is_current, is_entry_current, is_text, left_over
@@ -85,6 +86,10 @@ class Report:
     vanished: int = 0
     vanished_files: tuple[str, ...] = ()
     """The first few of those that vanished."""
+    several_frames: tuple[str, ...] = ()
+    """Files read in this pass of which the first frame is used."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Files of this pass whose bytes have other labels under another name."""
 
 
 Progress = Callable[[int, int, int], None]
@@ -158,17 +163,21 @@ def ingest(
     todo = [sample for sample in samples if options.again or not _is_unchanged(sample, tree, known, kind.name)]
     names = free_names(con, paths.keys() - known.keys())
     context = _context(layout, known, names, MaskStore(files / "masks"), options)
-    added, size = Added(), 0
+    added, size, several = Added(), 0, list[str]()
     if options.stated:
         added += correct(con, _stated(samples, todo, context), command)
     for done, rows in _examined(todo, context, options):
         added += write(con, rows, command)
         size += rows.bytes_read
+        several += rows.several_frames
         progress(done, len(todo), size)
     rest = left_over(tree, found, context, options.patience)
     added += write(con, rest, command)
     others = sum(row[3] == "other" for row in rest.files.values())
-    return report(len(samples), len(samples) - len(todo), others, added, size)
+    read = filter(is_text, (path for sample in todo for path in _images_of(sample)))
+    contradictions = find_contradictions(con, set(map(tree.uri, read)))
+    found_all = report(len(samples), len(samples) - len(todo), others, added, size)
+    return replace(found_all, several_frames=tuple(dict.fromkeys(several)), contradictions=contradictions)
 
 
 def _command(tree: Tree, options: Options) -> str:
@@ -237,10 +246,14 @@ def _context(
     )
 
 
-def _files_of(sample: Sample) -> Iterator[str]:
+def _images_of(sample: Sample) -> Iterator[str]:
     yield sample.image
     if sample.template is not None:
         yield sample.template
+
+
+def _files_of(sample: Sample) -> Iterator[str]:
+    yield from _images_of(sample)
     yield from sample.sources
 
 

@@ -20,6 +20,8 @@ class Rows:
     templates: dict[tuple[str, str], Row] = field(default_factory=dict)
     rejected_files: dict[tuple[str, str], Row] = field(default_factory=dict)
     files: dict[str, Row] = field(default_factory=dict)
+    several_frames: list[str] = field(default_factory=list)
+    """Files of which the first frame is used."""
     samples: int = 0
     bytes_read: int = 0
 
@@ -29,6 +31,7 @@ class Rows:
             mine = getattr(self, table)
             for key, row in getattr(other, table).items():
                 mine.setdefault(key, row)
+        self.several_frames += other.several_frames
         self.samples += other.samples
         self.bytes_read += other.bytes_read
 
@@ -39,7 +42,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """How many rows of each table were new, and how many inspections were corrected."""
+    """How many rows of each table were new, how many annotations of each kind, how many inspections were corrected."""
 
     images: int = 0
     inspections: int = 0
@@ -47,6 +50,10 @@ class Added:
     templates: int = 0
     rejected_files: int = 0
     corrected: int = 0
+    boxes: int = 0
+    polygons: int = 0
+    masks: int = 0
+    classes: int = 0
 
     def __add__(self, other: Added) -> Added:
         return Added(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

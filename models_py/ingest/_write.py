@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import duckdb
@@ -51,6 +52,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "annotator": _TEXT,
         "annotated_at": _TIME,
         "label_set_id": _TEXT,
+        "polygon": pa.list_(pa.list_(_REAL)),
     },
     "templates": {"image_id": _TEXT, "template_image_id": _TEXT, "uri": _TEXT},
     "rejected_files": {"uri": _TEXT, "reason": _TEXT},
@@ -72,7 +74,7 @@ _APPEND = {
     "images": "insert into raw.images by name select *, now() as ingested_at from batch on conflict do nothing",
     "annotations": """
         insert into raw.annotations by name
-        select batch.* from batch anti join raw.annotations as known using (label_set_id)
+        select batch.* from batch anti join raw.annotations as known using (label_set_id) returning kind
     """,
     "templates": "insert into raw.templates by name select *, now() as linked_at from batch on conflict do nothing",
     "rejected_files": """
@@ -127,21 +129,29 @@ from corrected_inspections as corrected
 where inspections.inspection_id = corrected.inspection_id
 """
 
+_KINDS = {"boxes": "box", "polygons": "polygon", "masks": "mask", "classes": "class"}
+
 
 def write(con: duckdb.DuckDBPyConnection, rows: Rows, command: str) -> Added:
     """Store a batch in one transaction: correct known inspections, append new rows, bring `raw.files` up to date."""
     with transaction(con):
-        corrected, inspections = _run(con, "inspections", rows.inspections, _CORRECTED, _INSPECT)
+        found_corrected, found_inspections = _run(con, "inspections", rows.inspections, _CORRECTED, _INSPECT)
+        corrected = _count(found_corrected)
         _correct(con, corrected, command)
-        added = {table: _run(con, table, getattr(rows, table), sql)[0] for table, sql in _APPEND.items()}
+        done = {table: _run(con, table, getattr(rows, table), sql)[0] for table, sql in _APPEND.items()}
         _run(con, "files", rows.files, _FORGET, _REMEMBER)
-    return Added(inspections=inspections, corrected=corrected, **added)
+    kinds = Counter(kind for (kind,) in done.pop("annotations"))
+    added = {table: _count(found) for table, found in done.items()}
+    of_kind = {name: kinds[kind] for name, kind in _KINDS.items()}
+    return Added(
+        inspections=_count(found_inspections), annotations=kinds.total(), corrected=corrected, **added, **of_kind
+    )
 
 
 def correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> Added:
     """Apply what a load states of inspections whose files it need not open."""
     with transaction(con):
-        (corrected,) = _run(con, "inspections", inspections, _CORRECTED)
+        corrected = _count(_run(con, "inspections", inspections, _CORRECTED)[0])
         _correct(con, corrected, command)
     return Added(corrected=corrected)
 
@@ -154,10 +164,10 @@ def _correct(con: duckdb.DuckDBPyConnection, count: int, command: str) -> None:
     con.execute("drop table if exists corrected_inspections")
 
 
-def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], *statements: str) -> list[int]:
-    """Run statements that read the rows as `batch`; how many rows each of them changed."""
+def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], *statements: str) -> list[list[Any]]:
+    """Run statements that read the rows as `batch`; the rows that each gives, one with a count if it returns none."""
     if not rows:
-        return [0] * len(statements)
+        return [[] for _ in statements]
     columns = _COLUMNS[table]
     batch = pa.table(
         [
@@ -168,7 +178,10 @@ def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], *stat
     )
     con.register("batch", batch)
     try:
-        changed = [con.execute(statement).fetchone() for statement in statements]
+        return [con.execute(statement).fetchall() for statement in statements]
     finally:
         con.unregister("batch")
-    return [int(row[0]) if row else 0 for row in changed]
+
+
+def _count(found: list[Any]) -> int:
+    return int(found[0][0]) if found else 0

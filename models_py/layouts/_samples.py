@@ -9,9 +9,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-Kind = Literal["class", "box", "mask"]
+if TYPE_CHECKING:
+    from models_py.images.regions import Polygon
+
+Kind = Literal["class", "box", "polygon", "mask"]
 Box = tuple[float, float, float, float]
 
 GOOD = "good"
@@ -51,9 +54,9 @@ def finite(values: Iterable[Any]) -> tuple[float, ...]:
 class Label(NamedTuple):
     """One annotation as its publisher wrote it.
 
-    `box` is xyxy in pixels of `frame`, the image size the publisher drew it for ((1, 1) for fractions); without a
-    frame, in pixels of the image itself. `mask` is a path in the tree; `mask_png` holds a mask that a reader drew
-    (from polygons, say).
+    `box` is xyxy, `polygon` rings of x, y, x, y, ...; both in pixels of `frame`, the image size the publisher drew them
+    for ((1, 1) for fractions); without a frame, in pixels of the image itself. `mask` is a path in the tree; `mask_png`
+    holds a mask that a reader drew (from run lengths, say).
     """
 
     kind: Kind
@@ -65,6 +68,7 @@ class Label(NamedTuple):
     split: str | None = None
     annotator: str | None = None
     annotated_at: datetime | None = None
+    polygon: Polygon | None = None
 
 
 class Sample(NamedTuple):

@@ -43,7 +43,7 @@ class _Document(NamedTuple):
 
 @register
 class COCO(Layout):
-    """Boxes, and masks drawn from polygons and run lengths; a crowd is a mask only. No annotation means good."""
+    """Polygons; boxes where there is none, with a mask where run lengths are given. No annotation means good."""
 
     name = "coco"
     title = "COCO"
@@ -220,6 +220,9 @@ def _labels(item: Item | Reject, document: _Document, entry: _Entry) -> Iterator
         yield Reject(document.path, f"annotation {number}: unknown category {item.get('category_id')}; known: {known}")
         return
     try:
+        if isinstance(shape, list) and shape:
+            yield Label("polygon", name, frame=entry.frame, split=entry.split, polygon=_rings(shape))
+            return
         if not item.get("iscrowd"):
             x, y, width, height = finite(item["bbox"])
             yield Label("box", name, (x, y, x + width, y + height), entry.frame, split=entry.split)
@@ -231,29 +234,30 @@ def _labels(item: Item | Reject, document: _Document, entry: _Entry) -> Iterator
         yield Reject(document.path, f"annotation {number}: bbox or segmentation cannot be read: {error!r}")
 
 
+def _rings(shape: list[Any]) -> tuple[tuple[float, ...], ...]:
+    rings = tuple(finite(ring) for ring in shape)
+    for ring in rings:
+        if len(ring) < 6 or len(ring) % 2:
+            raise ValueError(f"a polygon needs at least 3 points of 2 numbers, but has {len(ring)} numbers")
+    return rings
+
+
 def _draw(shape: Any, frame: tuple[float, float] | None) -> bytes:
-    """Draw polygons, or run lengths of columns, as a PNG of 0 and 255."""
-    from PIL import Image, ImageDraw
+    """Draw run lengths of columns as a PNG of 0 and 255."""
+    from PIL import Image
 
     if frame is None:
         raise ValueError("the image has no width and height, so its mask has no size")
     width, height = int(frame[0]), int(frame[1])
     if width * height > _MOST_PIXELS:
         raise ValueError(f"a mask of {width} x {height} pixels is too large")
-    if isinstance(shape, dict):
-        if list(shape["size"]) != [height, width]:
-            raise ValueError(f"run lengths are for {shape['size']}, but the image is [{height}, {width}] high and wide")
-        counts = shape["counts"] if isinstance(shape["counts"], list) else _uncompressed(shape["counts"])
-        if min(counts, default=0) < 0 or sum(counts) != width * height:
-            raise ValueError(f"run lengths cover {sum(counts)} pixels, but the image has {width * height}")
-        pixels = b"".join((b"\xff" if index % 2 else b"\0") * count for index, count in enumerate(counts))
-        mask = Image.frombytes("L", (height, width), pixels).transpose(Image.Transpose.TRANSPOSE)
-    else:
-        mask = Image.new("L", (width, height))
-        for polygon in shape:
-            if len(polygon) < 6:
-                raise ValueError(f"a polygon needs 3 points, but has {len(polygon) / 2:g}")
-            ImageDraw.Draw(mask).polygon(list(finite(polygon)), fill=255)
+    if list(shape["size"]) != [height, width]:
+        raise ValueError(f"run lengths are for {shape['size']}, but the image is [{height}, {width}] high and wide")
+    counts = shape["counts"] if isinstance(shape["counts"], list) else _uncompressed(shape["counts"])
+    if min(counts, default=0) < 0 or sum(counts) != width * height:
+        raise ValueError(f"run lengths cover {sum(counts)} pixels, but the image has {width * height}")
+    pixels = b"".join((b"\xff" if index % 2 else b"\0") * count for index, count in enumerate(counts))
+    mask = Image.frombytes("L", (height, width), pixels).transpose(Image.Transpose.TRANSPOSE)
     buffer = io.BytesIO()
     mask.save(buffer, "png")
     return buffer.getvalue()

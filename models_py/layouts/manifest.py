@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from models_py.errors import LayoutError
 from models_py.layouts._registry import Layout, register
@@ -24,6 +24,7 @@ _IMAGE_COLUMNS = ("template_uri", "unit_id", "line_id", "station_id", "product_t
 _LABEL_COLUMNS = ("kind", "label", "x1", "y1", "x2", "y2", "mask_uri", "split", "annotator", "annotated_at")
 COLUMNS = ("uri", *_IMAGE_COLUMNS, *_LABEL_COLUMNS)
 _TEXT_COLUMNS = tuple(name for name in COLUMNS if not name.endswith("_at") and name not in {"x1", "y1", "x2", "y2"})
+_KINDS: tuple[Kind, ...] = ("class", "box", "mask")
 _NAMES = frozenset({"manifest.csv", "manifest.parquet"})
 
 Record = dict[str, Any]
@@ -223,8 +224,8 @@ def _labels(record: Record, base: str) -> list[Label]:
             raise ValueError("has a box, mask or kind, but no label")
         return []
     filled: list[Kind] = [name for name, value in (("box", box), ("mask", mask)) if value] or ["class"]  # type: ignore[misc]
-    if kind not in (*get_args(Kind), None):
-        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, but is {kind!r}")
+    if kind not in (*_KINDS, None):
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, but is {kind!r}")
     if kind is not None and kind != filled[-1]:  # a mask may have its bounds beside it
         raise ValueError(f"kind is {kind!r}, but the columns that are filled in make it a {filled[-1]}")
     return [

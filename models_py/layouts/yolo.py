@@ -12,7 +12,7 @@ import yaml
 
 from models_py.errors import LayoutError
 from models_py.layouts._registry import Layout, register
-from models_py.layouts._samples import GOOD, Box, Label, Reject, Sample, finite, split_of
+from models_py.layouts._samples import GOOD, Label, Reject, Sample, finite, split_of
 from models_py.layouts._tree import Tree, folder, parts
 
 _IMAGES = re.compile(r"(^|/)images/(?!.*(^|/)images/)")
@@ -27,6 +27,7 @@ class _Config(NamedTuple):
     names: dict[int, str]
     splits: dict[str, str]
     lists: tuple[str, ...]
+    has_keypoints: bool
 
     def split_of(self, image: str) -> str | None:
         """Look the image up in the lists, then its folders from the inside out."""
@@ -39,7 +40,7 @@ class _Config(NamedTuple):
 
 @register
 class YOLO(Layout):
-    """Boxes `class cx cy w h` in fractions; of polygon rows the bounds are read. An empty file means good."""
+    """Boxes `class cx cy w h` and polygons `class x y x y x y ...` in fractions, by row; of keypoint rows the boxes."""
 
     name = "yolo"
     title = "YOLO"
@@ -102,20 +103,14 @@ def _parse(text: str, path: str, config: _Config, split: str | None) -> Iterator
         if kind not in config.names:
             known = ", ".join(f"{key} {name}" for key, name in config.names.items())
             yield Reject(path, f"line {number}: unknown class {kind}; {config.path} knows {known}")
-        elif (box := _box(values)) is None:
-            yield Reject(path, f"line {number}: must have 4 numbers or the points of a polygon, but got {line!r}")
-        else:
+        elif len(values) == 4 or (config.has_keypoints and len(values) > 4):
+            x, y, w, h = values[:4]
+            box = x - w / 2, y - h / 2, x + w / 2, y + h / 2
             yield Label("box", config.names[kind], box, _UNIT, split=split)
-
-
-def _box(values: tuple[float, ...]) -> Box | None:
-    if len(values) == 4:
-        x, y, w, h = values
-        return x - w / 2, y - h / 2, x + w / 2, y + h / 2
-    if len(values) >= 6 and len(values) % 2 == 0:
-        xs, ys = values[0::2], values[1::2]
-        return min(xs), min(ys), max(xs), max(ys)
-    return None
+        elif len(values) >= 6 and len(values) % 2 == 0:
+            yield Label("polygon", config.names[kind], frame=_UNIT, split=split, polygon=(values,))
+        else:
+            yield Reject(path, f"line {number}: must have 4 numbers or the points of a polygon, but got {line!r}")
 
 
 def _read(tree: Tree, path: str) -> _Config:
@@ -137,7 +132,7 @@ def _read(tree: Tree, path: str) -> _Config:
                     lists.append(found)
                     lines = filter(None, map(str.strip, tree.text(found).splitlines()))
                     splits.update((image, split) for line in lines for image in _places(found, "", line))
-    return _Config(path, names, splits, tuple(dict.fromkeys(lists)))
+    return _Config(path, names, splits, tuple(dict.fromkeys(lists)), has_keypoints="kpt_shape" in data)
 
 
 def _places(file: str, base: str, place: str) -> Iterator[str]:

@@ -9,14 +9,14 @@ from pathlib import Path
 from threading import Event
 
 from models_py.errors import DuckspectError
-from models_py.ingest import Move, Options, Report, ingest, move, open_tree, watch
+from models_py.ingest import Added, Contradiction, Move, Options, Report, ingest, move, open_tree, watch
 from models_py.layouts import Layout
 from models_py.warehouse import files_folder, warehouse_path
 from udfs import connect
 from udfs.cli._output import emit, emit_json, note, progress_bar
 
 _NAMED = 5
-"""How many moves are shown one by one."""
+"""How many moves and files are shown one by one."""
 
 
 def columns_of(pairs: Sequence[str]) -> dict[str, str]:
@@ -78,7 +78,7 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
     added = report.added
     emit(
         f"{report.samples:,} images found, {report.unchanged:,} unchanged. "
-        f"New: {added.images:,} images, {added.inspections:,} inspections, {added.annotations:,} annotations, "
+        f"New: {added.images:,} images, {added.inspections:,} inspections, {_labels(added)}, "
         f"{added.templates:,} template links, {added.rejected_files:,} rejects. {_speed(report)}"
     )
     if added.corrected:
@@ -94,6 +94,10 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
             f"{report.vanished:,} files that were loaded earlier are gone: {', '.join(report.vanished_files)}{more}. "
             f"What is known of them stays. If they were moved: duckspect ingest --moved OLD NEW"
         )
+    if report.several_frames:
+        emit(f"{_files(report.several_frames)} have several frames; the first is used.")
+    if report.contradictions:
+        emit(_contradictions(report.contradictions))
     if report.other_files:
         emit(f"{report.other_files:,} files are no part of this layout; see raw.files, role other.")
     if added.rejected_files:
@@ -113,6 +117,32 @@ def move_files(old: str, new: str, warehouse: Path | None, *, as_json: bool) -> 
         emit_json({**asdict(moved), "warehouse": str(warehouse_path(warehouse))})
     else:
         show_move(moved)
+
+
+def _labels(added: Added) -> str:
+    """How many, and what became of which kind."""
+    if not added.annotations:
+        return "0 labels"
+    return (
+        f"{added.annotations:,} labels ({added.boxes:,} boxes, {added.polygons:,} polygons, {added.masks:,} masks, "
+        f"{added.classes:,} image classes)"
+    )
+
+
+def _files(uris: Sequence[str]) -> str:
+    named = ", ".join(uri.rsplit("/", 1)[-1] for uri in uris[:_NAMED])
+    return f"{len(uris):,} files ({named}{', ...' if len(uris) > _NAMED else ''})"
+
+
+def _contradictions(found: Sequence[Contradiction]) -> str:
+    pairs = [f"  {item.uri} ({item.labels}) and {item.other_uri} ({_others(item)})" for item in found[:_NAMED]]
+    more = [f"  and {len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
+    head = f"The same image under two names, with other labels: {len(found):,}. `duckspect train` asks which count."
+    return "\n".join([head, *pairs, *more])
+
+
+def _others(item: Contradiction) -> str:
+    return item.other_labels if item.labels != item.other_labels else f"{item.labels}, in another place"
 
 
 def _speed(report: Report) -> str:

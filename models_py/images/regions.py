@@ -1,0 +1,73 @@
+"""Where a defect is: polygons with their bounds and pixels, and masks without any.
+
+Light to import, for ingestion checks labels without torch. Coordinates are those of boxes: (0, 0) is the upper left
+corner of the first pixel, whose centre is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from models_py.errors import ImageError
+
+Box = tuple[float, float, float, float]
+Ring = tuple[float, ...]
+Polygon = tuple[Ring, ...]
+"""Rings of x1, y1, x2, y2, ...: several parts of one defect, or the rims of its holes."""
+
+
+def bounds(polygon: Sequence[Sequence[float]]) -> Box:
+    """The box around all rings."""
+    xs = [x for ring in polygon for x in ring[0::2]]
+    ys = [y for ring in polygon for y in ring[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def fill_polygon(polygon: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """The pixels (height, width) whose centres lie inside: a line to them from outside crosses an odd number of edges.
+
+    So a ring inside a ring is a hole, whatever way round it goes, and what leaves the image is not drawn.
+    """
+    height, width = size
+    filled = np.zeros(size, bool)
+    x1, y1, x2, y2 = bounds(polygon)
+    left, right = (min(max(int(x), 0), width) for x in (x1, np.ceil(x2)))
+    upper, lower = (min(max(int(y), 0), height) for y in (y1, np.ceil(y2)))
+    crossings = np.zeros((lower - upper, right - left + 1), np.uint8)
+    for ring in polygon:
+        points = np.asarray(ring, np.float64).reshape(-1, 2) - (left, upper)
+        for one, other in zip(points, np.roll(points, -1, 0), strict=True):
+            _cross(crossings, one, other)
+    filled[upper:lower, left:right] = np.bitwise_xor.accumulate(crossings, 1)[:, :-1]
+    return filled
+
+
+def _cross(crossings: np.ndarray[Any, Any], one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
+    """Mark in each row the first pixel whose centre lies behind an edge."""
+    height, places = crossings.shape
+    (x_top, top), (x_bottom, bottom) = (one, other) if one[1] < other[1] else (other, one)
+    first, end = (min(max(int(np.ceil(y - 0.5)), 0), height) for y in (top, bottom))
+    if first < end:
+        rows = np.arange(first, end)
+        xs = x_top + (rows + 0.5 - top) * ((x_bottom - x_top) / (bottom - top))
+        crossings[rows, np.clip(np.ceil(xs - 0.5), 0, places - 1).astype(int)] ^= 1
+
+
+def is_empty_mask(data: bytes) -> bool:
+    """Whether no pixel of a mask is set; raise ImageError if it cannot be decoded."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as opened:
+                values = np.asarray(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
+    except Exception as error:
+        words = str(error).splitlines()
+        raise ImageError(f"the mask is damaged: {words[0] if words else type(error).__name__}") from error
+    return not values.any()
