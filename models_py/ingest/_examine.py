@@ -160,7 +160,7 @@ def describe(sample: Sample, uri: str, image_id: str, context: Context) -> Row:
 
 
 def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) -> list[Row]:
-    """Read a sample's labels; each as columns of raw.annotations from kind to annotated_at, the mask's hash, polygon."""
+    """Read a sample's labels, each as columns of raw.annotations from kind to annotated_at, mask's hash, polygon."""
     tree = context.layout.tree
     found: list[Row] = []
     where = sample.sources[0] if sample.sources else sample.image

@@ -32,7 +32,7 @@ labelled as (
         x2,
         y2
     from raw.current_annotations
-    where kind = 'box' and uri in (from boards)
+    where kind in ('box', 'polygon') and uri in (from boards)
 )
 
 select

@@ -1,5 +1,5 @@
 -- Annotations and reviews side by side. A review takes the place of older annotations: one of the whole image of those
--- that say otherwise, one of a region of the boxes that it overlaps, and any defect of an annotation that says good.
+-- that say otherwise, one of a region of the boxes (of polygons too) that it overlaps, and any defect of an annotation that says good.
 with
 
 annotations as (
@@ -37,7 +37,7 @@ superseded as (
         case
             when annotations.is_good then reviews.label <> 'good'
             when not reviews.has_region then reviews.label <> annotations.label
-            when annotations.kind = 'box'
+            when annotations.x1 is not null
                 then {{ overlap('annotations', 'reviews') }} >= {{ var('same_defect_overlap') }}
             else false
         end
@@ -60,6 +60,7 @@ annotated as (
         annotations.y1,
         annotations.x2,
         annotations.y2,
+        annotations.polygon,
         superseded.annotation_id is null as is_gold,
         annotations.annotated_at
     from annotations
@@ -96,6 +97,7 @@ reviewed as (
         reviews.y1,
         reviews.x2,
         reviews.y2,
+        cast(null as double[][]) as polygon,
         overruled.review_id is null as is_gold,
         reviews.reviewed_at as annotated_at
     from reviews

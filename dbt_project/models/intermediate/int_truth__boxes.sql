@@ -1,4 +1,4 @@
--- Where the labels and reviews that hold say that there is a defect.
+-- Where the labels and reviews that hold say that there is a defect: boxes, and the bounds of polygons.
 with
 
 labels as (
@@ -20,7 +20,7 @@ final as (
         x2,
         y2
     from labels
-    where is_gold and kind = 'box' and label <> 'good'
+    where is_gold and x1 is not null and label <> 'good'
 
 )
 

@@ -37,6 +37,7 @@ final as (
         labels.y1,
         labels.x2,
         labels.y2,
+        labels.polygon,
         labels.is_gold,
         labels.annotated_at
     from labels

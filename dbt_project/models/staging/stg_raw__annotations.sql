@@ -22,6 +22,7 @@ final as (
         y1,
         x2,
         y2,
+        polygon,
         label = 'good' as is_good,
         annotated_at
     from annotations
