@@ -44,7 +44,7 @@ def evaluate_model(
     place = find_devices(device)[0]
     model.network.to(place)
     data = Data(examples, model.labels, model.spec.preprocess, workers=workers)
-    pixels = model.task in ("segment", "anomaly") and any(example.masks for example in examples)
+    pixels = model.task in ("segment", "anomaly") and any(example.has_mask for example in examples)
     judged = judge(model, data, batch=8, pixels=pixels or model.task == "segment")
     with torch.inference_mode(), mixed(place, precision):
         metrics, kept = find_task(model.task).measure(_counted(judged, len(examples), progress), model)

@@ -26,10 +26,18 @@ class Search:
 
 
 def option(
-    default: Any, meaning: str, *, low: float | None = None, high: float | None = None, tune: Search | None = None
+    default: Any,
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    tune: Search | None = None,
 ) -> Any:
-    """Declare an option: its default, meaning, allowed range and, if tuning may touch it, its search space."""
-    return field(default=default, metadata={"help": meaning, "low": low, "high": high, "tune": tune})
+    """Declare an option: default, meaning, allowed range or values and, if tuning may touch it, its search space."""
+    return field(
+        default=default, metadata={"help": meaning, "low": low, "high": high, "choices": choices, "tune": tune}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,11 @@ class Options:
     validation: float = option(0.2, "Share of the rows held out where the query has no split", low=0.01, high=0.9)
     test: float = option(
         0.0, "Share of the rows that is kept from training and threshold, for honest rates in the KPIs", low=0, high=0.8
+    )
+    duplicates: str = option(
+        "refuse",
+        "Where labels of the same image contradict each other: refuse to train, take the newest, or drop the image",
+        choices=("refuse", "newest", "drop"),
     )
     patience: int = option(20, "Stop after so many epochs without a better validation metric", low=1)
     hours: float = option(0.0, "Stop after so many hours; 0 is no limit", low=0)
@@ -69,7 +82,9 @@ class Options:
 
 
 def _check(item: dataclasses.Field[Any], value: Any) -> None:
-    low, high = item.metadata.get("low"), item.metadata.get("high")
+    low, high, choices = (item.metadata.get(key) for key in ("low", "high", "choices"))
+    if choices and value not in choices:
+        raise DuckspectError(f"{item.name}: must be one of {', '.join(choices)}, but is {value!r}.")
     if isinstance(value, int | float) and ((low is not None and value < low) or (high is not None and value > high)):
         bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
         raise DuckspectError(f"{item.name}: must be {bounds}, but is {value}.")

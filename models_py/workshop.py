@@ -66,13 +66,26 @@ def plan(
     half(find_devices(parsed.device)[0], parsed.precision)
     if "," in parsed.device and chosen.family != "yolo":
         raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")
-    snapshot = freeze(con, query, task, validation=parsed.validation, test=parsed.test, seed=parsed.seed)
+    snapshot = freeze(
+        con,
+        query,
+        task,
+        validation=parsed.validation,
+        test=parsed.test,
+        seed=parsed.seed,
+        duplicates=parsed.duplicates,
+    )
     _check_trainable(snapshot)
     return Plan(name, chosen, parsed, snapshot)
 
 
 def _check_trainable(snapshot: Snapshot) -> None:
     train, held_out = snapshot.part("train"), snapshot.part("val")
+    if snapshot.task == "anomaly" and not train:
+        raise DuckspectError(
+            "query: every good image is held out, by its split or because its unit or template has defective images "
+            "too. Learn from good images alone (where label = 'good'), or add a column split."
+        )
     if len(train) < 2 or not held_out:
         raise DuckspectError(
             f"query: too few images: {len(train)} to train on and {len(held_out)} to validate, "
@@ -85,7 +98,7 @@ def _check_trainable(snapshot: Snapshot) -> None:
         raise DuckspectError(f"query: every image is {next(iter(images))}; classification needs two classes.")
     if lonely := sorted(label for label, count in images.items() if count == 1 and label != GOOD):
         raise DuckspectError(
-            f"query: the label {lonely[0]!r} has one image, but it takes one to train on and one to validate. "
+            f"query: {', '.join(map(repr, lonely))} has one image; a label takes one to train on and one to validate. "
             f"Add images, or leave it out: where label <> '{lonely[0]}'"
         )
     learned = set(snapshot.counts("train"))
@@ -113,6 +126,8 @@ def train(
 
 def carry_out(con: duckdb.DuckDBPyConnection, planned: Plan, report: Report, *, resume: bool = False) -> Version:
     """Train as planned, and register the result."""
+    for text in planned.snapshot.notes:
+        report.note(text)
     run = Run(con, planned, report)
     run.start()
     try:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,9 @@ from models_py.layouts import Label, Reject, layout_named, layouts, recognise
 def write(root: Path, name: str, content: str | bytes | None = None) -> Path:
     file = root / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(
-        picture(len(name)) if content is None else content.encode() if isinstance(content, str) else content
-    )
+    if content is None:
+        content = picture(crc32(name.encode()))
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
     return file
 
 
@@ -60,8 +61,8 @@ def make_visa(root):
 
 
 def make_lgp(root):
-    for kind, mask in (("NG", FULL), ("OK", EMPTY)):
-        write(root, f"Images/{kind}/0_{kind}_Image.bmp", picture(4, format="bmp"))
+    for seed, kind, mask in ((4, "NG", FULL), (5, "OK", EMPTY)):
+        write(root, f"Images/{kind}/0_{kind}_Image.bmp", picture(seed, format="bmp"))
         write(root, f"Images/{kind}_MSK/0_{kind}_Mask.bmp", mask)
 
 
@@ -502,7 +503,11 @@ def test_a_mask_of_another_size_is_rejected_by_name(con, tmp_path):
     assert "its mask is 8 x 8 pixels, but the image is 64 x 48" in reason
 
 
-@pytest.mark.parametrize(("mask", "reason"), [(EMPTY, "its mask is empty"), (FULL[:60] + b"\0" + FULL[61:], "damaged")])
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [(EMPTY, "its mask is empty"), (FULL[:60] + b"\0" + FULL[61:], "damaged")],
+    ids=["empty", "damaged"],
+)
 def test_a_mask_that_shows_no_defect_is_rejected_by_name_and_the_class_is_kept(con, tmp_path, mask, reason):
     make_mvtec(tmp_path / "set")
     write(tmp_path / "set", "bottle/ground_truth/crack/000_mask.png", mask)

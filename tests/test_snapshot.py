@@ -10,11 +10,14 @@ from conftest import picture
 from drawn import draw_parts, fill_table
 
 from models_py.errors import DuckspectError
+from models_py.images.decode import open_bytes
+from models_py.ingest import Options, ingest, open_tree
 from models_py.snapshot import Example, Snapshot, freeze, read_parquet, write_parquet
 from models_py.snapshot._split import assign
 from udfs import connect
 
 CLASSES = "select image, label from parts"
+HASH_BEFORE_POLYGONS = "30ab565420473fa8f3af84a374d09655dfdfc37b3f411cca801e7e94b253b22c"
 
 
 @pytest.fixture
@@ -42,11 +45,11 @@ def examples(groups, labels=("good", "spot"), split=""):
         ("classify", f"{CLASSES}; delete from parts", "must be one select, but is SELECT and DELETE"),
         ("classify", "", "must be one select, but is nothing"),
         ("classify", "select null as image, 'a' as label", "row 1 has no image"),
-        ("classify", "select image, null as label from parts", r"row 1 \(.*\) has no label"),
+        ("classify", "select image, null as label from parts", "no row has a label: 30 unlabelled rows"),
         (
             "classify",
             "from (select image, label from parts limit 1) union all (select image, 'b' from parts limit 1)",
-            "is both",
+            r"(?s)1 image with labels that contradict each other.*\(b / good\).*Classification learns one class",
         ),
         (
             "detect",
@@ -61,7 +64,7 @@ def examples(groups, labels=("good", "spot"), split=""):
         (
             "detect",
             "select image, 'spot' as label, null as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
-            "is spot, but has no box",
+            "has only a part of a box",
         ),
         (
             "detect",
@@ -73,7 +76,22 @@ def examples(groups, labels=("good", "spot"), split=""):
             "select image, 'spot' as label, 'left' as x1, 1 as y1, 2 as x2, 5 as y2 from parts",
             "but no numbers",
         ),
-        ("segment", "select image, 'spot' as label, null as mask from parts", "is spot, but has no mask"),
+        (
+            "segment",
+            "select image, 'spot' as label, null as mask from parts",
+            "segmentation learns from masks and polygons, but no row has one: 30 class rows. Use --task classify",
+        ),
+        ("segment", "select image, 'spot' as label, '[1, 2, 3]' as polygon from parts", "each ring needs 3 points"),
+        (
+            "segment",
+            "select image, 'spot' as label, 'round' as polygon from parts",
+            "the polygon 'round', but no rings",
+        ),
+        (
+            "classify",
+            "select image, if(image like '%1.png', upper(label), label) as label from parts",
+            r"the labels 'BAR' \(\d\) and 'bar' \(\d\) differ in case",
+        ),
         (
             "classify",
             "select image, label, 'sometimes' as split from parts",
@@ -128,8 +146,57 @@ def test_the_same_bytes_are_one_image_and_contradicting_labels_are_refused(con, 
     shutil.copy(tmp_path / "parts/part001.png", tmp_path / "copy.png")
     query = f"{CLASSES} union all select '{tmp_path / 'copy.png'}', '%s'"
     assert len(freeze(con, query % "spot", "classify").examples) == 30
-    with pytest.raises(DuckspectError, match="has the bytes of"):
+    with pytest.raises(DuckspectError, match=r"part001.png \(spot\) has the bytes of .*copy.png \(bar\)"):
         freeze(con, query % "bar", "classify")
+
+
+def contradicting(con, folder):
+    """A query in which three images have other labels under a second name, given later for all but the second."""
+    for number in (1, 4, 7):
+        shutil.copy(folder / f"parts/part00{number}.png", folder / f"copy{number}.png")
+    copies = f"select '{folder}/copy' || n || '.png', 'bar', n from (values (1), (4), (7)) as t(n)"
+    return f"select image, label, if(image like '%004.png', 5, 0) as annotated_at from parts union all {copies}"
+
+
+def test_all_contradictions_are_listed_before_anything_is_learned(con, tmp_path):
+    with pytest.raises(DuckspectError, match="3 images with labels that contradict each other") as caught:
+        freeze(con, contradicting(con, tmp_path), "classify")
+    assert all(f"copy{number}.png (bar)" in str(caught.value) for number in (1, 4, 7))
+    assert "-o duplicates=newest" in str(caught.value)
+
+
+def test_the_newest_of_contradicting_labels_may_count_or_none(con, tmp_path):
+    query = contradicting(con, tmp_path)
+    newest = freeze(con, query, "classify", duplicates="newest")
+    labels = {item.image[-7:-4]: item.label for item in newest.examples}
+    assert (labels["py1"], labels["004"], labels["py7"]) == ("bar", "spot", "bar")
+    assert len(newest.examples) == 30
+    assert newest.notes[0].startswith("3 images with contradicting labels, of which the newest count: ")
+    dropped = freeze(con, query, "classify", duplicates="drop")
+    assert len(dropped.examples) == 27
+    assert dropped.notes[0].startswith("3 images left out, whose labels contradict each other: ")
+    twice = f"{CLASSES.replace('label', 'label, 1 as annotated_at')} union all select image, 'bar', 2 from parts"
+    assert freeze(con, twice, "classify", duplicates="newest", split="test").classes == ("bar",)
+    undated = f"select image, label from ({query})"
+    with pytest.raises(
+        DuckspectError, match=r"does not say when the labels of .* were given. Add the column annotated_at"
+    ):
+        freeze(con, undated, "classify", duplicates="newest")
+
+
+def test_files_that_ingestion_knows_are_not_opened_unless_they_changed(con, tmp_path, monkeypatch):
+    ingest(con, open_tree(str(tmp_path / "parts"), tmp_path), tmp_path, Options(layout="images"))
+    read = []
+    monkeypatch.setattr("models_py.snapshot._contents.open_bytes", lambda uri: read.append(uri) or open_bytes(uri))
+    before = freeze(con, CLASSES, "classify")
+    assert read == []
+    (tmp_path / "parts/part003.png").write_bytes(picture(5, format="png"))
+    after = freeze(con, CLASSES, "classify")
+    assert [uri[-11:] for uri in read] == ["part003.png"]
+    assert after.sha256 != before.sha256
+    (tmp_path / "parts/part004.png").unlink()
+    with pytest.raises(DuckspectError, match=r"part004.png: there is no such file"):
+        freeze(con, CLASSES, "classify")
 
 
 @pytest.mark.parametrize("first", ["part001", "copy"])
@@ -249,6 +316,9 @@ def test_rows_survive_parquet_and_damage_is_said(con, tmp_path):
     again = read_parquet(tmp_path / "rows.parquet")
     assert (again, again.sha256) == (frozen, frozen.sha256)
     assert frozen.classes == ("bar", "spot")
+    outlined = freeze(con, f"select image, label, mask, {OUTLINE} as polygon from parts", "segment")
+    write_parquet(outlined, tmp_path / "outlined.parquet")
+    assert read_parquet(tmp_path / "outlined.parquet") == outlined
     (tmp_path / "rows.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:-100])
     with pytest.raises(DuckspectError, match="cannot be read"):
         read_parquet(tmp_path / "rows.parquet")
@@ -272,11 +342,43 @@ def test_another_mask_is_another_snapshot_and_a_missing_one_is_named(con, tmp_pa
         freeze(con, query, "segment")
 
 
-def test_rows_that_were_kept_before_masks_had_hashes_are_read(tmp_path):
+OUTLINE = "if(label = 'bar', [[1.0, 1, 9, 1, 9, 9]], null)"
+
+
+def test_a_polygon_stands_in_for_a_mask_and_is_part_of_the_hash(con):
+    query = "select image, label, if(label = 'spot', mask, null) as mask, %s as polygon from parts"
+    frozen = freeze(con, query % OUTLINE, "segment")
+    assert {(item.label, len(item.masks), item.polygons) for item in frozen.examples} == {
+        ("good", 0, ()),
+        ("spot", 1, ()),
+        ("bar", 0, (((1, 1, 9, 1, 9, 9),),)),
+    }
+    assert freeze(con, query % OUTLINE.replace("9, 9]", "9, 8]"), "segment").sha256 != frozen.sha256
+
+
+def test_masks_come_before_polygons_whatever_the_order_of_the_rows(con):
+    query = """
+        select image, 'bar' as label, null as mask, '[1, 1, 5, 1, 5, 5]' as polygon from parts
+        union all select image, 'spot', mask, null from parts
+    """
+    frozen = freeze(con, query, "segment")
+    assert {item.labels for item in frozen.examples} == {("spot", "bar")}
+    assert frozen.sha256 == freeze(con, f"from ({query}) order by label desc", "segment").sha256
+
+
+def test_rows_without_polygons_have_the_hash_that_they_always_had():
+    rows = (
+        Example("a.png", "a" * 64, "train", "g", ("bar", "spot"), ((1, 2, 3, 4.5), (0, 0, 9, 9))),
+        Example("b.png", "b" * 64, "val", "h", ("spot",), (), ("m.png",), ("c" * 64,)),
+    )
+    assert Snapshot("detect", "select", rows).sha256 == HASH_BEFORE_POLYGONS
+
+
+def test_rows_that_were_kept_before_masks_had_hashes_and_before_polygons_are_read(tmp_path):
     snapshot = Snapshot("detect", "select", tuple(examples(["a", "b"])))
     write_parquet(snapshot, tmp_path / "rows.parquet")
     table = pq.read_table(tmp_path / "rows.parquet")
-    pq.write_table(table.drop_columns(["mask_sha256"]), tmp_path / "rows.parquet")
+    pq.write_table(table.drop_columns(["mask_sha256", "polygons"]), tmp_path / "rows.parquet")
     assert read_parquet(tmp_path / "rows.parquet") == snapshot
 
 

@@ -155,7 +155,7 @@ def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple
     scores: list[np.ndarray[Any, Any]] = []
     masks: list[np.ndarray[Any, Any]] = []
     for example, prediction in judged:
-        if prediction.pixels is not None and (example.masks or not example.is_defective):
+        if prediction.pixels is not None and (example.has_mask or not example.is_defective):
             scores.append(prediction.pixels.ravel())
             masks.append(_mask(example, model))
         kept.append((example, replace(prediction, pixels=None)))
@@ -173,7 +173,7 @@ def measure(judged: Iterator[tuple[Example, Prediction]], model: Model) -> tuple
 
 def _mask(example: Example, model: Model) -> np.ndarray[Any, Any]:
     side = model.spec.preprocess.size
-    if not example.masks:
+    if not example.has_mask:
         return np.zeros(side * side, bool)
     image = read_image(example.image)
     mask = class_mask(example, sorted(set(example.labels)), (image.shape[1], image.shape[2]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import ImageError
 from models_py.images.decode import open_bytes
-from models_py.snapshot._freeze import has_raw
+from models_py.snapshot._contents import has_raw
 from models_py.snapshot._rows import Example
 
 if TYPE_CHECKING:

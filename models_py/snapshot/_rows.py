@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models_py.errors import DuckspectError
+from models_py.images.regions import Box, Polygon
 from models_py.model import GOOD
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image with its labels: one for each box or mask, else the class of the image; none if nothing is known."""
+    """One image with its labels: one for each box, else each mask and then each polygon, else its class if known."""
 
     image: str
     sha256: str
@@ -33,6 +31,12 @@ class Example:
     boxes: tuple[Box, ...] = ()
     masks: tuple[str, ...] = ()
     mask_sha256: tuple[str, ...] = ()
+    polygons: tuple[Polygon, ...] = ()
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether pixels of its defects are known."""
+        return bool(self.masks or self.polygons)
 
     @property
     def label(self) -> str:
@@ -51,13 +55,17 @@ class Snapshot:
     task: str
     query: str
     examples: tuple[Example, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What was left out of the query's rows, in sentences; not kept."""
 
     @cached_property
     def sha256(self) -> str:
         """Hash of contents, labels and splits; where the files lie does not matter."""
         digest = hashlib.sha256(self.task.encode())
         for item in self.examples:
-            row = dataclasses.asdict(item) | {"image": None, "masks": None}
+            row = _as_dict(item) | {"image": None, "masks": None}
+            if not item.polygons:
+                del row["polygons"]  # so that rows without any have the hash that they had before there were polygons
             digest.update(json.dumps(row, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -81,6 +89,10 @@ class Snapshot:
         return tuple(items[::step][:count])
 
 
+def _as_dict(item: Example) -> dict[str, Any]:
+    return {column.name: getattr(item, column.name) for column in fields(item)}
+
+
 _SCHEMA = pa.schema(
     {
         "image": pa.string(),
@@ -91,13 +103,14 @@ _SCHEMA = pa.schema(
         "boxes": pa.list_(pa.list_(pa.float64())),
         "masks": pa.list_(pa.string()),
         "mask_sha256": pa.list_(pa.string()),
+        "polygons": pa.list_(pa.list_(pa.list_(pa.float64()))),
     }
 )
 
 
 def write_parquet(snapshot: Snapshot, file: Path) -> None:
     """Keep the rows, with the query and task as the file's metadata."""
-    rows = [dataclasses.asdict(item) for item in snapshot.examples]
+    rows = [_as_dict(item) for item in snapshot.examples]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({"task": snapshot.task, "query": snapshot.query}))
     pq.write_table(table, file, compression="zstd")
 
@@ -115,6 +128,7 @@ def read_parquet(file: Path) -> Snapshot:
 def _examples(rows: Iterable[dict[str, Any]]) -> Iterator[Example]:
     for row in rows:
         for column in ("labels", "masks", "mask_sha256"):
-            row[column] = tuple(row.get(column) or ())  # older files have no hashes of masks
+            row[column] = tuple(row.get(column) or ())  # older files have no hashes of masks, and no polygons
         row["boxes"] = tuple((box[0], box[1], box[2], box[3]) for box in row["boxes"])
+        row["polygons"] = tuple(tuple(map(tuple, polygon)) for polygon in row.get("polygons") or ())
         yield Example(**row)

@@ -15,6 +15,7 @@ import torch
 
 from models_py.errors import ImageError
 from models_py.images.decode import decode, decode_mask, open_bytes
+from models_py.images.regions import Polygon, fill_polygon
 from models_py.preprocess import Preprocess, Size
 from models_py.snapshot import Example
 from models_py.training._augment import Augment
@@ -144,12 +145,18 @@ def read_image(uri: str) -> torch.Tensor:
 def class_mask(example: Example, labels: Sequence[str], size: Size) -> Array:
     """Class numbers of the pixels (height, width): 0 background, i + 1 for labels[i]; later masks lie on top."""
     mask = np.zeros(size, np.uint8)
-    for label, uri in zip(example.labels, example.masks, strict=True):
-        part = decode_mask(open_bytes(uri)).numpy()
-        if part.shape != size:
-            raise ImageError(f"{uri}: the mask is {part.shape[1]} x {part.shape[0]}, its image {size[1]} x {size[0]}")
-        mask[part > 0] = labels.index(label) + 1 if label in labels else 0
+    places: tuple[str | Polygon, ...] = (*example.masks, *example.polygons)
+    for label, place in zip(example.labels, places, strict=True):
+        part = _read_mask(place, size) if isinstance(place, str) else fill_polygon(place, size)
+        mask[part] = labels.index(label) + 1 if label in labels else 0
     return mask
+
+
+def _read_mask(uri: str, size: Size) -> Array:
+    mask = decode_mask(open_bytes(uri)).numpy()
+    if mask.shape != size:
+        raise ImageError(f"{uri}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image {size[1]} x {size[0]}")
+    return mask > 0
 
 
 def stack(samples: Sequence[Sample]) -> torch.Tensor:

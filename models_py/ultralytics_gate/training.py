@@ -57,8 +57,13 @@ class Rows(YOLODataset):
     def _label(self, index: int) -> dict[str, Any]:
         example = self._examples[index]
         height, width = self._pixels(index).shape[:2]
-        boxes = np.array(example.boxes, np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
-        classes = [[self._labels[label]] for label, _ in zip(example.labels, example.boxes, strict=True)]
+        known = [  # a region that was found to be good is none
+            (self._labels[label], box)
+            for label, box in zip(example.labels, example.boxes, strict=True)
+            if label in self._labels
+        ]
+        boxes = np.array([box for _, box in known], np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
+        classes = [[number] for number, _ in known]
         centred = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
         return {
             "im_file": example.image,

@@ -12,7 +12,7 @@ from models_py.errors import DuckspectError
 from models_py.options import describe
 from models_py.tasks import options_of
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, progress_bar
+from udfs.cli._output import emit, emit_json, emit_table, note, progress_bar
 
 if TYPE_CHECKING:
     import duckdb
@@ -153,6 +153,8 @@ def run_evaluation(
         else:
             found, snapshot = evaluate(con, model, query, device=device, progress=progress)
             count = len(snapshot.examples)
+            for text in snapshot.notes:
+                note(text)
     if as_json:
         emit_json({"model": version.reference, "images": count, "metrics": found.metrics})
         return

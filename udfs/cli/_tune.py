@@ -30,6 +30,8 @@ def run_tuning(
     """Search, register the best, and print the trials and what they gained."""
     with connect(warehouse) as con:
         planned = plan(con, name=name, task=task, query=query, architecture=architecture, options=options)
+        for text in planned.snapshot.notes:
+            note(text)
         study = Study(con, planned, fixed=options)
         note(f"Study {study.name}: {', '.join(study.space)}; the metric is {study.metric} on the validation rows.")
         columns: dict[str, Version] = {}
