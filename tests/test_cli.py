@@ -10,7 +10,8 @@ import time
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from conftest import duckspect
+from conftest import duckspect, write_board
+from PIL import Image
 
 from models_py.warehouse import migrations
 from udfs import connect
@@ -84,9 +85,23 @@ def test_info_tells_tables_rows_size_and_versions(warehouse, boards):
 def test_ingest_says_what_it_recognised_and_what_it_did(warehouse, boards):
     result = duckspect("ingest", str(boards), "-w", str(warehouse))
     assert "Recognised DeepPCB: 3 *_test.jpg boards, 3 of them with" in result.stderr
-    assert "3 images found, 0 unchanged. New: 4 images, 3 inspections, 5 annotations" in result.stdout
+    assert "3 images found, 0 unchanged. New: 4 images, 3 inspections, 5 labels (3 boxes, 0 polygons, 0 masks, " in (
+        result.stdout
+    )
+    write_board(boards, "00041003", 2, "1 2 3 4 3\n")
+    Image.new("L", (16, 16)).save(
+        boards / "PCBData/group00041/00041/00041004_test.jpg",
+        "gif",
+        save_all=True,
+        append_images=[Image.new("L", (16, 16), 200)],
+    )
+    result = duckspect("ingest", str(boards), "-w", str(warehouse))
+    assert "1 file with several frames, of which the first is used: 00041004_test.jpg" in result.stdout
+    assert "under two names, with other labels: 1." in result.stdout
+    assert "00041003_test.jpg (mousebite) and " in result.stdout
     report = json.loads(duckspect("ingest", str(boards), "--json", "-w", str(warehouse)).stdout)
-    assert (report["unchanged"], report["added"]["images"]) == (3, 0)
+    assert (report["unchanged"], report["added"]["images"], report["added"]["polygons"]) == (5, 0, 0)
+    assert (report["several_frames"], report["contradictions"]) == ([], [])
 
 
 @pytest.mark.parametrize(

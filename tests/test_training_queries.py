@@ -140,6 +140,20 @@ def test_every_layout_is_asked():
     assert sorted(LEARNED) == sorted(MAKERS)
 
 
+def test_the_labels_that_dbt_builds_train_every_task(built_plant):
+    with connect(built_plant, read_only=True) as con:
+        frozen = {task: freeze(con, "from labels", task, duplicates="drop").examples for task in TASKS}
+        images, boxes, masks, defective = con.execute(
+            "select count(distinct image_id), count(x1), count(mask_uri) filter (where label <> 'good'), "
+            "count(distinct image_id) filter (where label <> 'good') from labels where is_gold"
+        ).fetchone()
+    assert sum(len(item.boxes) for item in frozen["detect"]) == boxes
+    assert sum(len(item.masks) for item in frozen["segment"]) == masks
+    assert len(frozen["anomaly"]) == images
+    assert sum(item.is_defective for item in frozen["anomaly"]) == defective
+    assert 0 < len(frozen["classify"]) < images
+
+
 @pytest.fixture
 def con(tmp_path):
     """Four images: a.png to d.png, with masks of the same names."""

@@ -199,7 +199,16 @@ def test_training_stops_when_its_time_is_over(con):
             "'rare' has one image",
         ),
         ("classify", "select image || 'x' as image, label from parts", "36 of 36 images cannot be used"),
-        ("anomaly", "select image, label from parts where label <> 'good'", "too few images"),
+        (
+            "anomaly",
+            "select image, label from parts where label <> 'good'",
+            "learns from good images, but none of 24 images is one: they are bar, spot. Add images whose label is good",
+        ),
+        (
+            "anomaly",
+            "select image, label, 'one' as unit from parts",
+            "every good image is held out, by its split or because its unit or template has defective images too",
+        ),
         ("guess", "select 1", "must be one of classify, detect, segment, anomaly"),
     ],
 )
@@ -218,6 +227,7 @@ def test_bad_rows_are_said_before_training_starts(con, task, query, words):
         ({"smoothing": 0.9}, "smoothing: must be between 0 and 0.5"),
         ({"weights": "elsewhere"}, "starts from starter, imagenet, none or a file"),
         ({"device": "tpu"}, "device: must be auto, cpu"),
+        ({"duplicates": "majority"}, "duplicates: must be one of refuse, newest, drop, but is 'majority'"),
         ({"precision": "fp8"}, "precision: must be auto, fp32 or bf16"),
     ],
 )

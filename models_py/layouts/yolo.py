@@ -40,7 +40,7 @@ class _Config(NamedTuple):
 
 @register
 class YOLO(Layout):
-    """Boxes `class cx cy w h` and polygons `class x y x y x y ...` in fractions, by row; of keypoint rows the boxes."""
+    """Boxes `class cx cy w h` or polygons `class x y x y ...`, in fractions; keypoints as boxes. Empty means good."""
 
     name = "yolo"
     title = "YOLO"

@@ -95,7 +95,7 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
             f"What is known of them stays. If they were moved: duckspect ingest --moved OLD NEW"
         )
     if report.several_frames:
-        emit(f"{_files(report.several_frames)} have several frames; the first is used.")
+        emit(_frames(report.several_frames))
     if report.contradictions:
         emit(_contradictions(report.contradictions))
     if report.other_files:
@@ -129,9 +129,10 @@ def _labels(added: Added) -> str:
     )
 
 
-def _files(uris: Sequence[str]) -> str:
-    named = ", ".join(uri.rsplit("/", 1)[-1] for uri in uris[:_NAMED])
-    return f"{len(uris):,} files ({named}{', ...' if len(uris) > _NAMED else ''})"
+def _frames(uris: Sequence[str]) -> str:
+    named = ", ".join(uri.rsplit("/", 1)[-1] for uri in uris[:_NAMED]) + (", ..." if len(uris) > _NAMED else "")
+    files = "1 file" if len(uris) == 1 else f"{len(uris):,} files"
+    return f"{files} with several frames, of which the first is used: {named}"
 
 
 def _contradictions(found: Sequence[Contradiction]) -> str:

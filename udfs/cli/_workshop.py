@@ -41,7 +41,7 @@ def train(
 ) -> None:
     """Train a model on the rows of a query and register it as the challenger.
 
-    Example: duckspect train pcb --task detect --query "select uri as image, label, x1, y1, x2, y2 from raw.annotations"
+    Example: duckspect train pcb --task detect --query "from raw.current_annotations"
     """
     from udfs.cli._sql import read_query
     from udfs.cli._train import options_of_line, run_training
@@ -63,7 +63,7 @@ def evaluate(
 ) -> None:
     """Measure a model on the rows of any labelled query; without one, on its own frozen rows.
 
-    Example: duckspect evaluate pcb@challenger --query "select uri as image, label, x1, y1, x2, y2 from raw.annotations"
+    Example: duckspect evaluate pcb@challenger --query "from raw.current_annotations"
     """
     from udfs.cli._sql import read_query
     from udfs.cli._train import run_evaluation
