@@ -203,4 +203,4 @@ def counted(number: int, noun: str) -> str:
 
 def named(files: Sequence[str]) -> str:
     """The first few names."""
-    return ", ".join(files[:NAMED]) + (", ..." if len(files) > NAMED else "")
+    return ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED:,} more" if len(files) > NAMED else "")
