@@ -29,7 +29,7 @@ from models_py.ingest import Options, ingest, open_tree
 from models_py.metrics import auroc
 from models_py.preprocess import Preprocess
 from models_py.registry import load
-from models_py.training import Data
+from models_py.training import Data, Silent
 from models_py.workshop import train
 from udfs import connect
 
@@ -162,14 +162,11 @@ CASES = (
 )
 
 
-class Printed:
+class Printed(Silent):
     """A report on standard error, one line an epoch."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-
-    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """Steps are too many."""
 
     def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
         shown = {

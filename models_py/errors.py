@@ -22,6 +22,8 @@ class BusyWarehouseError(WarehouseError):
             f"stop it, and try again. To read meanwhile: the published copy, or `duckspect serve` with Quack."
         )
         self.file = file
+        self.holder = holder
+        """Which process, in words, where DuckDB says it."""
 
 
 class LayoutError(DuckspectError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from models_py import __version__
 from models_py.errors import BusyWarehouseError, WarehouseError
+from models_py.locks import holder_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,6 +23,7 @@ ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
 DEFAULT_PATH = "warehouse.duckdb"
 
 SCHEMAS = ("raw", "ml", "staging", "intermediate", "reference", "ml_builds")
+_MOMENT, _STEP = 2.0, 0.05
 _COPY = re.compile(r"\.(published|read-[\d-]+)$")  # copies for readers share the folder of what they are copies of
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")
 _LEDGER = """
@@ -64,6 +67,17 @@ def files_folder(path: str | Path | None = None) -> Path:
     return warehouse.with_name(f"{_COPY.sub('', warehouse.stem)}_files")
 
 
+def runs_folder(path: str | Path | None = None) -> Path:
+    """Where trainings keep their checkpoints: a folder for each, locked while it runs."""
+    return files_folder(path) / "runs"
+
+
+def file_of(con: duckdb.DuckDBPyConnection) -> Path | None:
+    """The file that a connection has open, None for a database in memory."""
+    row = con.execute("select path from duckdb_databases() where database_name = current_database()").fetchone()
+    return None if row is None or row[0] is None else Path(row[0])
+
+
 def sql_folder() -> Path:
     """Where the SQL is: inside an installed package, else at the top of the repository."""
     packaged = Path(__file__).with_name("sql")
@@ -79,8 +93,13 @@ def migrations(folder: Path | None = None) -> list[Migration]:
     return found
 
 
-def open_warehouse(path: str | Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open the warehouse, bringing its schema up to date first; a newer one is refused and left as it is."""
+def open_warehouse(
+    path: str | Path | None = None, *, read_only: bool = False, patience: float = _MOMENT
+) -> duckdb.DuckDBPyConnection:
+    """Open the warehouse, bringing its schema up to date first; a newer one is refused and left as it is.
+
+    Where a training may have it for the moment of writing an epoch, that is waited for, at most for `patience` seconds.
+    """
     file = warehouse_path(path)
     if read_only and not file.exists():
         raise WarehouseError(f"There is no warehouse at {file}. Make one with `duckspect init` or `duckspect demo`.")
@@ -93,7 +112,7 @@ def open_warehouse(path: str | Path | None = None, *, read_only: bool = False) -
             f"{file.name}: a warehouse cannot be named after one of its schemas ({', '.join(SCHEMAS)}). "
             "Rename the file."
         )
-    con = _connect(file, read_only=read_only)
+    con = _connect(file, read_only=read_only, patience=patience)
     try:
         con.execute("set TimeZone = 'UTC'")
         migrate(con, read_only=read_only, where=str(file))
@@ -108,7 +127,22 @@ def probe(file: Path) -> None:
     _connect(file, read_only=False).close()
 
 
-def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def _connect(file: Path, *, read_only: bool, patience: float = _MOMENT) -> duckdb.DuckDBPyConnection:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return _connect_now(file, read_only=read_only)
+        except BusyWarehouseError:
+            if time.monotonic() >= until or not _is_training(file):
+                raise
+            time.sleep(_STEP)
+
+
+def _is_training(file: Path) -> bool:
+    return any(holder_of(folder) is not None for folder in runs_folder(file).glob("*"))
+
+
+def _connect_now(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     try:

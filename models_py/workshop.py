@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
+import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from models_py.access import AT_FIRST, WarehouseAccess, access_to
 from models_py.architectures import Architecture, find_architecture
 from models_py.devices import find_devices, half
 from models_py.errors import DuckspectError
@@ -21,16 +21,19 @@ from models_py.evaluation import evaluate_model
 from models_py.images.decode import open_bytes
 from models_py.model import GOOD, Model
 from models_py.options import Options, as_dict, as_json, parse_options
-from models_py.registry import Origin, Version, artifacts_folder, check_name, finite, limit_warning, register
+from models_py.registry import Golden, Origin, Version, check_name, load_artifact, save_artifact
+from models_py.runs import Run
 from models_py.snapshot import Snapshot, freeze
 from models_py.tasks import Job, Metrics, Threshold, find_task, options_of
-from models_py.training import Report, Silent, StoppedError
+from models_py.training import Report, Silent, counting
+from models_py.warehouse import runs_folder
 from models_py.weights import resolve
 
 if TYPE_CHECKING:
     import duckdb
 
 GOLDEN_IMAGES = 3
+_RESULT = "result"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def plan(
     query: str,
     architecture: str | None = None,
     options: Mapping[str, Any] | None = None,
+    report: Report | None = None,
 ) -> Plan:
     """Check everything that can be checked before training starts, and freeze the rows."""
     check_name(name)
@@ -74,6 +78,7 @@ def plan(
         test=parsed.test,
         seed=parsed.seed,
         duplicates=parsed.duplicates,
+        progress=counting(report or Silent(), "Reading images"),
     )
     _check_trainable(snapshot)
     return Plan(name, chosen, parsed, snapshot)
@@ -109,7 +114,7 @@ def _check_trainable(snapshot: Snapshot) -> None:
 
 
 def train(
-    con: duckdb.DuckDBPyConnection,
+    warehouse: duckdb.DuckDBPyConnection | WarehouseAccess,
     *,
     name: str,
     task: str,
@@ -119,29 +124,41 @@ def train(
     report: Report | None = None,
     resume: bool = False,
 ) -> Version:
-    """Train, evaluate and register a model; it becomes the challenger, or the first champion of its name."""
-    planned = plan(con, name=name, task=task, query=query, architecture=architecture, options=options)
-    return carry_out(con, planned, report or Silent(), resume=resume)
+    """Train, evaluate and register a model; it becomes the challenger, or the first champion of its name.
+
+    A connection stays open throughout, and keeps other processes out. `WarehouseAccess(path)` lets them in while it
+    trains.
+    """
+    access = access_to(warehouse)
+    with access.connection(patience=AT_FIRST) as con:
+        planned = plan(
+            con, name=name, task=task, query=query, architecture=architecture, options=options, report=report
+        )
+    return carry_out(access, planned, report or Silent(), resume=resume)
 
 
-def carry_out(con: duckdb.DuckDBPyConnection, planned: Plan, report: Report, *, resume: bool = False) -> Version:
+def carry_out(
+    warehouse: duckdb.DuckDBPyConnection | WarehouseAccess, planned: Plan, report: Report, *, resume: bool = False
+) -> Version:
     """Train as planned, and register the result."""
     for text in planned.snapshot.notes:
         report.note(text)
-    run = Run(con, planned, report)
-    run.start()
+    run = Run(access_to(warehouse), planned, report, resume=resume)
     try:
-        model, metrics, threshold = fit_plan(planned, run.folder, run, resume=resume)
+        run.start()
+        result = read_result(run.folder)
+        if result is None:
+            result = fit_plan(planned, run.folder, run, resume=resume)
+            keep_result(run.folder, *result, planned.options)
+        model, metrics, threshold = result
         golden = [open_bytes(item.image) for item in planned.snapshot.sample("val", GOLDEN_IMAGES)]
         origin = Origin(as_dict(planned.options), metrics, planned.snapshot, _parent(planned), run.run_id)
-        version = register(con, planned.name, model, golden, threshold, origin)
+        return run.register(model, golden, threshold, origin)
     except BaseException as error:
         run.fail(error)
         raise
-    run.finish()
-    if warning := limit_warning(con, version):
-        report.note(f"Warning: {warning}")
-    return version
+    finally:
+        run.close()
 
 
 def fit_plan(
@@ -153,7 +170,8 @@ def fit_plan(
     model = task.train(Job(planned.snapshot, planned.architecture, planned.options, folder, resume), report)
     held_out = planned.snapshot.part("val")
     device = planned.options.device.split(",")[0]
-    first = evaluate_model(model, held_out, device=device, workers=planned.options.workers)
+    judged = counting(report, "Evaluating")
+    first = evaluate_model(model, held_out, device=device, workers=planned.options.workers, progress=judged)
     threshold = task.operating_point(first.judged, model, planned.options)
     if threshold is None:
         return model, first.metrics, None
@@ -167,61 +185,27 @@ def _parent(planned: Plan) -> str:
     return source if source in planned.architecture.weights else str(Path(source).absolute())
 
 
-class Run:
-    """One row of `ml.training_runs`, with a row of `ml.training_metrics` per epoch and metric."""
+def keep_result(folder: Path, model: Model, metrics: Metrics, threshold: Threshold | None, options: Options) -> None:
+    """Keep what a training came to in its folder, whole or not at all, until it is registered."""
+    partial = folder / f"{_RESULT}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    save_artifact(model, partial / "artifact", Golden((), ()), None, as_dict(options))
+    chosen = None if threshold is None else asdict(threshold)
+    (partial / "metrics.json").write_text(json.dumps({"metrics": metrics, "threshold": chosen}))
+    partial.rename(folder / _RESULT)
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, planned: Plan, report: Report) -> None:
-        self.run_id = f"{planned.run_id}-{uuid.uuid4().hex[:8]}"
-        self.folder = artifacts_folder(con).parent / "runs" / planned.run_id
-        self._con = con
-        self._planned = planned
-        self._report = report
 
-    def start(self) -> None:
-        planned = self._planned
-        self._con.execute(
-            "update ml.training_runs set status = 'stopped', error = 'killed', finished_at = now() "
-            "where status = 'running' and starts_with(run_id, ?)",
-            [planned.run_id],
-        )
-        self._con.execute(
-            "insert into ml.training_runs (run_id, name, task, architecture, params, snapshot_sha256, status, device, "
-            "started_at) values (?, ?, ?, ?, ?, ?, 'running', ?, now())",
-            [
-                self.run_id,
-                planned.name,
-                planned.architecture.task,
-                planned.architecture.name,
-                as_json(planned.options),
-                planned.snapshot.sha256,
-                planned.options.device,
-            ],
-        )
+def read_result(folder: Path) -> tuple[Model, Metrics, Threshold | None] | None:
+    """What a training came to that was not registered; None if it did not come that far."""
+    kept = folder / _RESULT
+    if not kept.exists():
+        return None
+    found = json.loads((kept / "metrics.json").read_text())
+    chosen = found["threshold"]
+    return load_artifact(kept / "artifact"), found["metrics"], None if chosen is None else Threshold(**chosen)
 
-    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        self._report.step(epoch, epochs, step, steps, loss)
 
-    def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
-        now = datetime.now(UTC)
-        self._con.executemany(
-            "insert into ml.training_metrics values (?, ?, ?, ?, ?)",
-            [[self.run_id, epoch, name, value, now] for name, value in finite(metrics).items()],
-        )
-        self._report.epoch(epoch, metrics)
-
-    def note(self, text: str) -> None:
-        self._report.note(text)
-
-    def fail(self, error: BaseException) -> None:
-        """Say in the warehouse why it ended; the checkpoints stay, to go on from."""
-        status = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
-        self._con.execute(
-            "update ml.training_runs set status = ?, error = ?, finished_at = now() where run_id = ?",
-            [status, str(error) or type(error).__name__, self.run_id],
-        )
-
-    def finish(self) -> None:
-        """The checkpoints have done their work."""
-        import shutil
-
-        shutil.rmtree(self.folder, ignore_errors=True)
+def can_resume(warehouse: str | Path | None, planned: Plan) -> bool:
+    """Whether a training that was stopped left something to go on from."""
+    folder = runs_folder(warehouse) / planned.run_id
+    return (folder / _RESULT).exists() or any(folder.glob("last.safetensors"))

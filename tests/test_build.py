@@ -18,7 +18,8 @@ from models_py.plant import build
 from models_py.registry import promote, rollback
 from models_py.workshop import train
 from udfs import connect
-from udfs.build import idle_models, limit_warnings, published_path
+from udfs.build import did_last_build_fail, idle_models, limit_warnings, published_path
+from udfs.cli._publish import leave_copy
 from udfs.dbt_plugin import retrain
 
 ROOT = Path(__file__).parents[1]
@@ -259,6 +260,8 @@ def test_a_failed_build_leaves_the_published_copy_and_names_the_step(plant_copy)
     failed = run_build(plant_copy, "-s", "stg_raw__reviews", works=False)
     assert "accepted_values_stg_raw__reviews_verdict" in failed.stderr
     assert "Readers keep the copy they have" in failed.stderr
+    assert did_last_build_fail(plant_copy)
+    leave_copy(plant_copy)
     assert published_path(plant_copy).stat().st_mtime_ns == before
 
 

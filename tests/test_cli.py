@@ -88,6 +88,9 @@ def test_ingest_says_what_it_recognised_and_what_it_did(warehouse, boards):
     assert "3 images found, 0 unchanged. New: 4 images, 3 inspections, 5 labels (3 boxes, 0 polygons, 0 masks, " in (
         result.stdout
     )
+    assert "Readers find it in w.published.duckdb." in result.stderr
+    with duckdb.connect(warehouse.with_name("w.published.duckdb"), read_only=True) as readers:
+        assert readers.execute("select count(*) from raw.images").fetchone() == (4,)
     write_board(boards, "00041003", 2, "1 2 3 4 3\n")
     Image.new("L", (16, 16)).save(
         boards / "PCBData/group00041/00041/00041004_test.jpg",
@@ -102,6 +105,15 @@ def test_ingest_says_what_it_recognised_and_what_it_did(warehouse, boards):
     report = json.loads(duckspect("ingest", str(boards), "--json", "-w", str(warehouse)).stdout)
     assert (report["unchanged"], report["added"]["images"], report["added"]["polygons"]) == (5, 0, 0)
     assert (report["several_frames"], report["contradictions"]) == ([], [])
+
+
+def test_ingest_leaves_no_copy_unless_wanted_or_if_the_last_build_was_cut_off(warehouse, boards):
+    assert duckspect("ingest", str(boards), "--no-publish", "-w", str(warehouse)).returncode == 0
+    (warehouse.with_name("w_files") / "dbt/target").mkdir(parents=True)
+    kept = duckspect("ingest", str(boards), "-w", str(warehouse))
+    assert kept.returncode == 0
+    assert "Readers keep the copy they have, for the last build did not end well" in kept.stderr
+    assert not warehouse.with_name("w.published.duckdb").exists()
 
 
 @pytest.mark.parametrize(

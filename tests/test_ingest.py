@@ -422,6 +422,8 @@ def watching(root, warehouse, *options):
         "--watch",
         "--every",
         "0.2",
+        "--publish-every",
+        "0",
         "--layout",
         "deeppcb",
     ]
@@ -474,4 +476,6 @@ def test_watch_loads_what_arrives_and_waits_for_a_file_that_is_still_being_writt
             process.kill()
     assert process.returncode == 0
     assert "Stopped." in errors
+    with connect(warehouse.with_name("w.published.duckdb"), read_only=True) as readers:
+        assert readers.execute("select count(*) from raw.images").fetchone() == (5,)
     assert "New: 4 images" in output

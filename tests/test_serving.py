@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 import tritonclient.http as triton
-from conftest import duckspect, picture
+from conftest import duckspect, picture, write_board
 from drawn import part
 from PIL import Image
 from server import Server, at_once, serving
@@ -369,6 +369,12 @@ def test_commands_run_in_the_server_that_holds_the_warehouse(server, warehouse):
     assert wrong.returncode == 1
     assert "Registered" in wrong.stderr
     assert duckspect("models", "promote", "--nonsense", "-w", str(warehouse)).returncode == 2
+    board = write_board(warehouse.parent / "boards", "00041000", 4100, "1 1 10 10 2\n")
+    loaded = duckspect("ingest", str(board.parents[3]), "--layout", "deeppcb", "-w", str(warehouse))
+    assert loaded.returncode == 0, loaded.stderr
+    with connect(warehouse.with_name("w.published.duckdb"), read_only=True) as readers:
+        found = readers.execute("select count(*) from raw.inspections where uri like '%00041000%'").fetchone()
+    assert found == (1,)
     elsewhere = duckspect("sql", "select 1", "--write", "-w", str(warehouse))
     assert elsewhere.returncode == 1
     assert "in use by another process" in elsewhere.stderr

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -77,7 +76,8 @@ def test_a_killed_study_goes_on_and_its_running_trials_count_as_failed(tmp_path)
         for line in process.stderr:
             if line.startswith("trial"):
                 break
-        time.sleep(1)
+        with connect(tmp_path / "w.duckdb") as con:  # trials run, and others write
+            con.execute("insert into raw.rejected_files values ('theirs', 'of another process', now())")
         os.killpg(process.pid, signal.SIGKILL)
     with connect(tmp_path / "w.duckdb") as con:
         finished = con.execute("select count(*) from ml.trials where status in ('finished', 'pruned')").fetchone()[0]

@@ -1,11 +1,6 @@
 """Training from a query to a registered version, for every task."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -17,7 +12,7 @@ from models_py.errors import DuckspectError
 from models_py.options import Options, as_dict, describe, parse_options, search_space
 from models_py.registry import find, limit_warning, load
 from models_py.tasks import find_task, options_of
-from models_py.training import StoppedError
+from models_py.training import Silent, StoppedError
 from models_py.workshop import plan, train
 from udfs import connect
 
@@ -34,13 +29,19 @@ LEARNS = {
     "segment": ({"epochs": 12, "learning_rate": 5e-3}, "mean_iou", 0.5),
     "anomaly": ({"layers": "1,2"}, "image_auroc", 0.9),
 }
+STAGES = {
+    "classify": ("Settling batch norms", "Validating"),
+    "detect": ("Decoding images", "Validating"),
+    "segment": ("Settling batch norms", "Validating"),
+    "anomaly": ("Computing features", "Choosing patches"),
+}
 
 
-class Told:
+class Told(Silent):
     """Remembers what training said."""
 
     def __init__(self, stop_after=None):
-        self.epochs, self.steps, self.notes, self.stop_after = [], [], [], stop_after
+        self.epochs, self.steps, self.notes, self.stages, self.stop_after = [], [], [], {}, stop_after
 
     def step(self, epoch, epochs, step, steps, loss):  # noqa: ARG002
         self.steps.append((epoch, step))
@@ -52,6 +53,9 @@ class Told:
 
     def note(self, text):
         self.notes.append(text)
+
+    def progress(self, what, done, total, unit="images", words=""):  # noqa: ARG002
+        self.stages.setdefault(what, []).append((done, total))
 
 
 @pytest.fixture
@@ -80,7 +84,11 @@ def test_a_model_learns_drawn_defects(con, task):
     threshold, why = con.execute("select threshold, chosen_by from ml.thresholds").fetchone()
     assert load(con, "part@1").spec.thresholds == {"*": threshold}
     assert "validation" in why
-    assert not (con_folder(con) / "runs" / version.name).exists()
+    assert not list((con_folder(con) / "runs").iterdir())
+    for stage in ("Reading images", "Evaluating", *STAGES[task]):
+        done, total = told.stages[stage][-1]
+        assert done == total, stage
+    assert told.stages["Registering"] == [(0, None)]
 
 
 def test_a_threshold_that_rejects_what_is_good_is_said_when_training_ends(con):
@@ -133,42 +141,6 @@ def test_a_stopped_yolo_goes_on_with_its_own_trainer(con):
     told = Told()
     train(con, name="part", task="detect", query=QUERIES["detect"], options=options, report=told, resume=True)
     assert [epoch for epoch, _ in told.epochs] == [2, 3]
-
-
-def test_a_killed_training_goes_on_from_the_command_line(tmp_path):
-    with connect(tmp_path / "w.duckdb") as con:
-        fill_table(con, draw_parts(tmp_path / "parts"))
-    command = [sys.executable, "-m", "udfs.cli", "train", "part", "--task", "classify", "--query", QUERIES["classify"]]
-    command += ["--warehouse", str(tmp_path / "w.duckdb"), "--weights", "none"]
-    command += ["-o", "epochs=2000", "-o", f"image_size={SIDE}", "-o", "patience=5000"]
-    runs = tmp_path / "w_files/runs"
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not list(runs.glob("*/last.safetensors")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        os.kill(process.pid, signal.SIGKILL)
-    with connect(tmp_path / "w.duckdb") as con:
-        (before,) = con.execute("select max(epoch) from ml.training_metrics").fetchone()
-        assert con.execute("select status from ml.training_runs").fetchall() == [("running",)]
-        options = {"epochs": 2000, "image_size": SIDE, "patience": 5000, "weights": "none"}
-        told = Told(stop_after=None)
-        told.epoch = stop_at_first(told)
-        with pytest.raises(StoppedError):
-            train(
-                con, name="part", task="classify", query=QUERIES["classify"], options=options, report=told, resume=True
-            )
-        statuses = con.execute("select status from ml.training_runs order by started_at").fetchall()
-    assert told.epochs[0][0] in (before, before + 1)
-    assert statuses == [("stopped",), ("stopped",)]
-
-
-def stop_at_first(told):
-    def epoch(number, metrics):
-        told.epochs.append((number, dict(metrics)))
-        raise StoppedError("seen enough")
-
-    return epoch
 
 
 def test_training_stops_early_when_nothing_gets_better(con):

@@ -16,9 +16,13 @@ import duckdb
 
 from models_py.errors import WarehouseError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, probe, sql_folder, warehouse_path
+from udfs.counter import ENVIRONMENT_VARIABLE as COUNTER_VARIABLE
+from udfs.counter import read_count
 from udfs.session import Session
 
 _COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
+_LOOK_EVERY = 1.0
+_RESULTS = "run_results.json"
 _QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
 KPI_VIEWS = """
 select view_name, sql from duckdb_views()
@@ -58,31 +62,65 @@ def published_path(path: str | Path | None = None) -> Path:
     return warehouse.with_name(f"{warehouse.stem}.published.duckdb")
 
 
-def build(path: str | Path | None, arguments: Sequence[str], *, begin: Callable[[], None] = lambda: None) -> Outcome:
+def _target(warehouse: Path) -> Path:
+    """Where dbt writes what a build did."""
+    return files_folder(warehouse) / "dbt" / "target"
+
+
+def _unheard(scored: int) -> None:
+    """Tell nobody."""
+
+
+def build(
+    path: str | Path | None,
+    arguments: Sequence[str],
+    *,
+    begin: Callable[[], None] = lambda: None,
+    progress: Callable[[int], None] = _unheard,
+) -> Outcome:
     """Run `dbt build` in a process of its own, which holds the warehouse's lock no longer than it must.
 
-    `begin` is called once it is clear that the warehouse can be written.
+    `begin` is called once it is clear that the warehouse can be written, `progress` every second with how many images
+    were scored.
     """
     warehouse = warehouse_path(path)
     if not warehouse.exists():
         raise WarehouseError(
             f"There is no warehouse at {warehouse}. Make one with `duckspect init` or `duckspect demo`."
         )
-    project, place = project_folder(), files_folder(warehouse) / "dbt"
-    results = place / "target" / "run_results.json"
+    project, target = project_folder(), _target(warehouse)
+    results = target / _RESULTS
     results.unlink(missing_ok=True)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--project-dir", str(project)]
-    command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(place / "target")]
-    command += ["--log-path", str(place / "logs"), "--log-level-file", "info", *arguments]
+    command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(target)]
+    command += ["--log-path", str(target.with_name("logs")), "--log-level-file", "info", *arguments]
     environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
     probe(warehouse)
     begin()
     if Session.is_held_here(warehouse):
         return _built_here(command[3:], warehouse, results)
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    output = _run(command, environment, target.with_name("scored"), progress)
     if not results.exists():
-        raise WarehouseError(_why(finished.stdout + finished.stderr, warehouse))
+        raise WarehouseError(_why(output, warehouse))
     return _outcome(json.loads(results.read_text()))
+
+
+def _run(command: Sequence[str], environment: dict[str, str], counter: Path, progress: Callable[[int], None]) -> str:
+    """Run dbt, passing on how far its scoring is, and return what it printed."""
+    counter.parent.mkdir(parents=True, exist_ok=True)
+    counter.unlink(missing_ok=True)
+    environment = {**environment, COUNTER_VARIABLE: str(counter)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
+        try:
+            while True:
+                try:
+                    return "".join(process.communicate(timeout=_LOOK_EVERY))
+                except subprocess.TimeoutExpired:
+                    progress(read_count(counter))
+        except BaseException:
+            process.terminate()
+            raise
 
 
 def _built_here(arguments: Sequence[str], warehouse: Path, results: Path) -> Outcome:
@@ -125,6 +163,17 @@ def _outcome(results: dict[str, object]) -> Outcome:
         elif row["status"] == "warn":
             warnings.append(f"{kind} {name}: {' '.join(str(row['message']).split())}")
     return Outcome(dict(done), tuple(failures), tuple(warnings), seconds)
+
+
+def did_last_build_fail(path: str | Path | None = None) -> bool:
+    """Whether the last build went wrong or was cut off, so that its tables may be half new."""
+    target = _target(warehouse_path(path))
+    if not target.exists():
+        return False
+    try:
+        return not _outcome(json.loads((target / _RESULTS).read_text())).is_good
+    except (OSError, ValueError):  # killed before it could write them
+        return True
 
 
 def publish(path: str | Path | None = None) -> Path:

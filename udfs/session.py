@@ -107,11 +107,13 @@ class Session:
         self._functions: Sequence[object] = ()
 
     def recover(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take in verdicts of a server that was killed."""
+        """Take in verdicts of a server that was killed, and say of trainings that were that they are over."""
         if self._path is not None and not self._read_only:
+            from models_py.registry import stop_dead_runs
             from udfs.ledger import recover
 
             recover(con, self._path)
+            stop_dead_runs(con)
 
     def runtime(self) -> Runtime:
         """Made at the first call, for it loads torch."""

@@ -11,6 +11,7 @@ from torch.nn import functional
 from models_py.anomaly._backbone import Backbone
 from models_py.anomaly.options import AnomalyOptions
 from models_py.errors import DuckspectError
+from models_py.training import Report
 
 _MOST_ROWS = 200_000
 
@@ -31,7 +32,7 @@ class DeepFeatures(nn.Module):
         """Feature maps (n, c, h, w) of half the finest stage's size."""
         return functional.avg_pool2d(self.backbone.patches(inputs), 2, ceil_mode=True)
 
-    def learn(self, batches: Iterable[torch.Tensor], options: AnomalyOptions) -> None:
+    def learn(self, batches: Iterable[torch.Tensor], options: AnomalyOptions, report: Report) -> None:
         """Fit the PCA to normalised batches of good images."""
         if options.scope not in ("place", "image"):
             raise DuckspectError(f"scope: must be place or image, but is {options.scope!r}.")
@@ -39,6 +40,7 @@ class DeepFeatures(nn.Module):
         rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) if options.scope == "place" else maps.flatten(1)
         if len(rows) > _MOST_ROWS:
             rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
+        report.progress("Finding principal components", 0, None)
         self.mean = rows.mean(0)
         self.components = _components(rows - self.mean, options.variance)
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from models_py.anomaly._backbone import Backbone
 from models_py.anomaly.options import AnomalyOptions
+from models_py.training import Counted, Report, counting
 
 _MOST_PATCHES = 80_000
 _PROJECTED = 64
@@ -25,7 +26,7 @@ class PatchCore(nn.Module):
         self.register_buffer("scale", torch.ones(0))
         self.register_buffer("memory", torch.zeros(0, 0))
 
-    def learn(self, batches: Iterable[torch.Tensor], options: AnomalyOptions) -> None:
+    def learn(self, batches: Iterable[torch.Tensor], options: AnomalyOptions, report: Report) -> None:
         """Fill the memory from normalised batches of good images."""
         maps = torch.cat([self.backbone.patches(batch).half() for batch in batches])
         rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
@@ -36,7 +37,9 @@ class PatchCore(nn.Module):
         self.scale = 1 / rows.std(0).clamp(min=1e-6)
         rows = rows * self.scale
         wanted = max(1, min(options.memory, round(len(rows) * options.coreset)))
-        self.memory = rows[_coreset(rows, wanted, generator)].contiguous()
+        self.memory = rows[
+            _coreset(rows, wanted, generator, counting(report, "Choosing patches", "patches"))
+        ].contiguous()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """The distance of each place (n, h, w) to the nearest remembered patch."""
@@ -53,7 +56,7 @@ def _squared(rows: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
     return torch.addmm(memory.square().sum(1), rows, memory.T, alpha=-2) + rows.square().sum(1, keepdim=True)
 
 
-def _coreset(rows: torch.Tensor, wanted: int, generator: torch.Generator) -> torch.Tensor:
+def _coreset(rows: torch.Tensor, wanted: int, generator: torch.Generator, progress: Counted) -> torch.Tensor:
     """Greedy k-centres in a random projection: each next patch is the farthest from those chosen."""
     projection = torch.randn(rows.shape[1], min(_PROJECTED, rows.shape[1]), generator=generator)
     places = rows @ (projection / projection.shape[1] ** 0.5).to(rows.device)
@@ -64,4 +67,5 @@ def _coreset(rows: torch.Tensor, wanted: int, generator: torch.Generator) -> tor
         last = places[chosen[-1]]
         distances = torch.minimum(distances, squares - 2 * (places @ last) + last.square().sum())
         chosen.append(int(distances.argmax()))
+        progress(len(chosen), min(wanted, len(rows)))
     return torch.tensor(chosen)

@@ -38,10 +38,11 @@ class _Pretext(Lesson):
     def validate(self) -> dict[str, float | None]:
         device = next(self.network.parameters()).device
         torch.manual_seed(_HELD_OUT_SEED)
-        losses = [
-            float(self.loss(samples, device))
-            for samples in self._held_out.batches(range(len(self._held_out)), self._batch)
-        ]
+        losses, done = [], 0
+        for samples in self._held_out.batches(range(len(self._held_out)), self._batch):
+            losses.append(float(self.loss(samples, device)))
+            done += len(samples)
+            self.validating(done, len(self._held_out))
         loss = sum(losses) / len(losses)
         return {"fitness": -loss, "val/loss": loss}
 

@@ -99,17 +99,19 @@ def train(job: Job, report: Report) -> Model:
 def _learn(model: Detector, data: Data, options: AnomalyOptions, report: Report) -> None:
     device = find_devices(options.device)[0]
     network = model.network.to(device).to(memory_format=torch.channels_last).eval()
-    steps = -(-len(data) // options.batch)
 
     def batches() -> Iterator[torch.Tensor]:
-        for step, samples in enumerate(data.batches(range(len(data)), options.batch), 1):
+        done = 0
+        report.progress("Computing features", done, len(data))
+        for samples in data.batches(range(len(data)), options.batch):
             yield model.spec.preprocess.normalise(stack(samples).to(device)).contiguous(
                 memory_format=torch.channels_last
             )
-            report.step(options.epochs, options.epochs, step, steps, 0.0)
+            done += len(samples)
+            report.progress("Computing features", done, len(data))
 
     with torch.inference_mode():
-        network.learn(batches(), options)
+        network.learn(batches(), options, report)
     model.network = network.to("cpu").to(memory_format=torch.contiguous_format)
 
 

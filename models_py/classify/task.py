@@ -84,7 +84,7 @@ class _Lesson(Lesson):
         return found
 
     def validate(self) -> Metrics:
-        judged = list(judge(self._model, self._held_out))
+        judged = list(judge(self._model, self._held_out, progress=self.validating))
         metrics = measure(iter(judged), self._model)[0]
         chances = [prediction.probabilities[example.labels[0]] for example, prediction in judged]
         loss = float(-np.log(np.clip(chances, 1e-9, 1)).mean())

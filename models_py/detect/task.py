@@ -20,7 +20,19 @@ from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
 from models_py.snapshot import Example, write_parquet
 from models_py.tasks import Job, Judged, Metrics, Threshold
-from models_py.training import Augment, Data, Lesson, Report, Sample, fit, image_rates, judge, stack, write_tensors
+from models_py.training import (
+    Augment,
+    Counted,
+    Data,
+    Lesson,
+    Report,
+    Sample,
+    fit,
+    image_rates,
+    judge,
+    stack,
+    write_tensors,
+)
 from models_py.weights import start
 
 primary = PRIMARY
@@ -80,7 +92,8 @@ class _Lesson(Lesson):
         return found
 
     def validate(self) -> Metrics:
-        metrics = measure(judge(self._model, self._held_out, batch=8), self._model)[0]
+        judged = judge(self._model, self._held_out, batch=8, progress=self.validating)
+        metrics = measure(judged, self._model)[0]
         fitness = 0.1 * (metrics["map50"] or 0.0) + 0.9 * (metrics["map50_95"] or 0.0)
         return {"fitness": fitness} | {f"val/{name}": metrics[name] for name in ("map33", "map50", "map50_95")}
 
@@ -109,12 +122,13 @@ def train(job: Job, report: Report) -> Model:
 
 
 def _train_yolo(job: Job, model: BoxDetector, options: DetectOptions, report: Report) -> dict[str, torch.Tensor]:
+    from models_py.ultralytics_gate import processes
     from models_py.ultralytics_gate import training as yolo
 
     folder = job.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not job.resume:
-        for name in (yolo.LAST, yolo.BEST, yolo.EPOCHS):
+        for name in (yolo.LAST, yolo.BEST, processes.EPOCHS, processes.NOW):
             (folder / name).unlink(missing_ok=True)
     write_parquet(job.snapshot, folder / yolo.ROWS)
     write_tensors(model.network.state_dict(), folder / yolo.FIRST)
@@ -162,12 +176,14 @@ def _arguments(options: DetectOptions) -> dict[str, Any]:
     }
 
 
-def measure_network(network: nn.Module, described: Mapping[str, Any], examples: Sequence[Example]) -> Metrics:
+def measure_network(
+    network: nn.Module, described: Mapping[str, Any], examples: Sequence[Example], progress: Counted
+) -> Metrics:
     """The metrics of a network in training."""
     labels = tuple(described["labels"])
     preprocess = Preprocess.from_dict(described["preprocess"])
     model = BoxDetector(Spec("detect", "", labels, preprocess, {}), network)
-    return measure(judge(model, Data(examples, labels, preprocess), batch=8), model)[0]
+    return measure(judge(model, Data(examples, labels, preprocess), batch=8, progress=progress), model)[0]
 
 
 def rebuild(spec: Spec, tensors: Mapping[str, torch.Tensor]) -> Model:

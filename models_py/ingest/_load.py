@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,11 @@ class Report:
     contradictions: tuple[Contradiction, ...] = ()
     """Files of this pass whose bytes have other labels under another name."""
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether the pass wrote anything that readers see."""
+        return self.bytes_read > 0 or bool(self.moved) or any(astuple(self.added))
+
 
 Progress = Callable[[int, int, int], None]
 """Called with samples done, samples in all, and bytes read so far."""
@@ -163,6 +168,7 @@ def ingest(
     todo = [sample for sample in samples if options.again or not _is_unchanged(sample, tree, known, kind.name)]
     names = free_names(con, paths.keys() - known.keys())
     context = _context(layout, known, names, MaskStore(files / "masks"), options)
+    progress(0, len(todo), 0)
     added, size, several = Added(), 0, list[str]()
     if options.stated:
         added += correct(con, _stated(samples, todo, context), command)

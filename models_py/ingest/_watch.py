@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -32,8 +32,11 @@ def watch(
     every: float,
     stop: Event,
     announce: Announce,
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator[Report]:
     """Look at a folder again and again; yield a report for each pass that loaded or rejected something.
+
+    `look` is called after every look, whatever it found.
 
     A file is taken when two looks in a row saw the same size and time. The warehouse is open only while a pass has
     something to write, so that others can read it in between; if it is in use, the pass is made at the next look.
@@ -54,8 +57,9 @@ def watch(
                     report = replace(report, vanished=0, vanished_files=())
                 else:
                     lost = report.vanished
-                if report.bytes_read or report.vanished or report.moved or any(astuple(report.added)):
+                if report.has_changed or report.vanished:
                     yield report
+        look()
         stop.wait(every)
 
 

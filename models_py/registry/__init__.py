@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models_py.registry._aliases import aliases, history, promote, rollback
 from models_py.registry._compile import Compilation, compile_version, is_to_be_compiled
-from models_py.registry._housekeeping import collect_garbage, delete
+from models_py.registry._housekeeping import collect_garbage, delete, stop_dead_runs
 from models_py.registry._limits import limit_warning
 from models_py.registry._versions import (
     Origin,
@@ -53,6 +53,7 @@ __all__ = [
     "rollback",
     "save_artifact",
     "set_operating_point",
+    "stop_dead_runs",
     "thresholds",
     "transfer",
 ]

@@ -1,4 +1,4 @@
-"""Deleting versions, and folders that no row speaks of."""
+"""Deleting versions, folders that no row speaks of, and runs whose process is gone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
+from models_py.locks import holder_of
 from models_py.registry._aliases import aliases
 from models_py.registry._versions import INCOMING, Version, artifacts_folder, find, list_versions, registering
-from models_py.warehouse import transaction
+from models_py.warehouse import file_of, runs_folder, transaction
 
 if TYPE_CHECKING:
     import duckdb
 
 
+_RUNNING = """
+select 'training_runs' as table_name, run_id as id, left(run_id, -9) as folder
+from ml.training_runs where status = 'running'
+union all
+select distinct 'trials', study, study from ml.trials where status = 'running'
+"""
+_STOPPED = {
+    "training_runs": """
+    update ml.training_runs set status = 'stopped', error = 'killed', finished_at = greatest(started_at, (
+        select max(measured_at) from ml.training_metrics where training_metrics.run_id = training_runs.run_id
+    )) where run_id = ? and status = 'running'
+    """,
+    "trials": "update ml.trials set status = 'failed', finished_at = now() where study = ? and status = 'running'",
+}
 _FORGET = "delete from ml.compiled_models where artifact_sha256 not in (select artifact_sha256 from ml.model_versions)"
 
 
@@ -50,7 +65,7 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
     }
     root = artifacts_folder(con)
     runs = root.parent / "runs"
-    found += [folder for folder in runs.glob("*") if folder.name in finished]
+    found += [folder for folder in runs.glob("*") if folder.name in finished and holder_of(folder) is None]
     kept = {version.compiled_file for version in list_versions(con) if version.compiled_sha256}
     unused = [file for file in (root.parent / "compiled").glob("*") if file not in kept]
     for file in unused:
@@ -61,6 +76,16 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return [*found, *unused]
+
+
+def stop_dead_runs(con: duckdb.DuckDBPyConnection) -> None:
+    """Mark as stopped what is on record as running, but whose process was killed: nobody holds its folder's lock."""
+    file = file_of(con)
+    if file is None:
+        return
+    for table, name, folder in con.execute(_RUNNING).fetchall():
+        if holder_of(runs_folder(file) / folder) is None:
+            con.execute(_STOPPED[table], [name])
 
 
 def _without_a_row(con: duckdb.DuckDBPyConnection) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models_py import __version__
 from models_py.errors import RegistryError
 from models_py.tasks import Threshold
-from models_py.warehouse import files_folder, transaction
+from models_py.warehouse import file_of, files_folder, transaction
 
 if TYPE_CHECKING:
     import duckdb
@@ -95,10 +95,10 @@ _COLUMNS = (
 
 def artifacts_folder(con: duckdb.DuckDBPyConnection) -> Path:
     """The folder beside the warehouse file that a connection has open."""
-    row = con.execute("select path from duckdb_databases() where database_name = current_database()").fetchone()
-    if row is None or row[0] is None:
+    file = file_of(con)
+    if file is None:
         raise RegistryError("Models are stored beside the warehouse file, but this warehouse is in memory.")
-    return files_folder(row[0]) / "artifacts"
+    return files_folder(file) / "artifacts"
 
 
 def register(

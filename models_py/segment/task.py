@@ -113,7 +113,8 @@ class _Lesson(Lesson):
         return self._focus * overlap + (1 - self._focus) * pixelwise
 
     def validate(self) -> Metrics:
-        metrics = measure(judge(self._model, self._held_out, pixels=True), self._model)[0]
+        judged = judge(self._model, self._held_out, pixels=True, progress=self.validating)
+        metrics = measure(judged, self._model)[0]
         named = {f"val/{name}": metrics[name] for name in ("mean_iou", "mean_dice", "defect_iou", "pixel_accuracy")}
         return {"fitness": (metrics["mean_iou"] or 0.0) + (metrics["pixel_accuracy"] or 0.0) * 1e-3, **named}
 

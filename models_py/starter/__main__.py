@@ -19,7 +19,7 @@ from models_py.images.encode import encode_png
 from models_py.ingest import Options, ingest, open_tree
 from models_py.model import Model
 from models_py.plant import build
-from models_py.training import read_image, write_tensors
+from models_py.training import Silent, read_image, write_tensors
 from models_py.warehouse import open_warehouse
 from models_py.weights import STARTERS
 from models_py.workshop import fit_plan, plan
@@ -64,14 +64,11 @@ RECIPES = {
 }
 
 
-class _Printed:
+class _Printed(Silent):
     """A report on standard error."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-
-    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """Steps are too many to print."""
 
     def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
         shown = {name: None if value is None else round(value, 4) for name, value in metrics.items()}

@@ -5,10 +5,11 @@ from models_py.training._checkpoint import read_tensors, write_tensors
 from models_py.training._data import Data, Sample, class_mask, read_image, stack
 from models_py.training._loop import Lesson, fit
 from models_py.training._predict import image_rates, judge
-from models_py.training._report import Report, Silent, StoppedError
+from models_py.training._report import Counted, Report, Silent, StoppedError, counting, no_progress
 
 __all__ = [
     "Augment",
+    "Counted",
     "Data",
     "Lesson",
     "Report",
@@ -16,9 +17,11 @@ __all__ = [
     "Silent",
     "StoppedError",
     "class_mask",
+    "counting",
     "fit",
     "image_rates",
     "judge",
+    "no_progress",
     "read_image",
     "read_tensors",
     "stack",

@@ -18,7 +18,7 @@ from models_py.options import Options
 from models_py.training._augment import Augment
 from models_py.training._checkpoint import Checkpoint, Progress
 from models_py.training._data import Data, Sample
-from models_py.training._report import Report
+from models_py.training._report import Counted, Report, counting, no_progress
 
 _SETTLING_STEPS = 12
 
@@ -31,6 +31,8 @@ class Lesson(ABC):
     augment: Augment | None = None
     weights: np.ndarray[Any, Any] | None = None
     """How often each example is drawn; every one once an epoch without."""
+    validating: Counted = staticmethod(no_progress)
+    """Whom `validate` tells how far it is."""
     frozen: tuple[nn.Module, ...] = ()
     """Modules that do not learn: their batch norms keep their statistics."""
 
@@ -58,12 +60,13 @@ def fit(
     checkpoint = Checkpoint(folder, network, optimizer)
     progress = checkpoint.load() if resume else Progress()
     steps = max(1, math.ceil(len(lesson.data) / options.batch))
+    lesson.validating = counting(report, "Validating")
     started = time.monotonic()
     while progress.epoch < options.epochs and not _is_over(progress, options, started):
         epoch = progress.epoch
         torch.manual_seed(options.seed * 100_003 + epoch)
         loss = _epoch(lesson, options, optimizer, epoch, steps, device, report, started)
-        _settle(lesson, options, device)
+        _settle(lesson, options, device, report)
         network.eval()
         with torch.inference_mode(), mixed(device, options.precision):
             metrics = {"train/loss": loss, **lesson.validate()}
@@ -107,7 +110,7 @@ def _epoch(
     return total / steps
 
 
-def _settle(lesson: Lesson, options: Options, device: torch.device) -> None:
+def _settle(lesson: Lesson, options: Options, device: torch.device, report: Report) -> None:
     """Measure the statistics of the batch norms anew: in a short training the running ones lag behind the weights."""
     held = {module for part in lesson.frozen for module in part.modules()}
     norms = [module for module in lesson.network.modules() if isinstance(module, nn.BatchNorm2d) and module not in held]
@@ -116,9 +119,12 @@ def _settle(lesson: Lesson, options: Options, device: torch.device) -> None:
         module.reset_running_stats()
         module.momentum = None  # a plain average
     order = lesson.data.shuffled(options.seed, 0, lesson.weights)[: _SETTLING_STEPS * options.batch]
+    done = 0
     with torch.no_grad(), mixed(device, options.precision):
         for samples in lesson.data.batches(order, options.batch):
             lesson.loss(samples, device)
+            done += len(samples)
+            report.progress("Settling batch norms", done, len(order))
     for module, momentum in zip(norms, momenta, strict=True):
         module.momentum = momentum
 

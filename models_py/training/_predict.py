@@ -10,16 +10,22 @@ from models_py.metrics import operating_rates
 from models_py.model import Model, Prediction
 from models_py.snapshot import Example
 from models_py.training._data import Data, stack
+from models_py.training._report import Counted, no_progress
 
 
-def judge(model: Model, data: Data, *, batch: int = 16, pixels: bool = False) -> Iterator[tuple[Example, Prediction]]:
+def judge(
+    model: Model, data: Data, *, batch: int = 16, pixels: bool = False, progress: Counted = no_progress
+) -> Iterator[tuple[Example, Prediction]]:
     """Yield every example with what the model says of it."""
     model.network.eval()
+    done = 0
     for samples in data.batches(range(len(data)), batch):
         with torch.inference_mode():
             outputs = model.forward(stack(samples).to(model.device))
         found = model.interpret(outputs, [sample.size for sample in samples], pixels=pixels)
         yield from zip((sample.example for sample in samples), found, strict=True)
+        done += len(samples)
+        progress(done, len(data))
 
 
 def image_rates(judged: Sequence[tuple[Example, Prediction]], model: Model) -> dict[str, float | None]:

@@ -6,11 +6,6 @@ Several GPUs are several processes that read the same folder, so what one proces
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +15,12 @@ import numpy as np
 import torch
 
 from models_py.devices import find_devices, half
-from models_py.errors import DuckspectError
 from models_py.preprocess import Preprocess, equalise, resize
 from models_py.snapshot import Example, read_parquet
-from models_py.training import Report, Silent, read_image, read_tensors, write_tensors
+from models_py.training import Counted, Report, counting, no_progress, read_image, read_tensors, write_tensors
 from models_py.ultralytics_gate import ultralytics
 from models_py.ultralytics_gate.network import Yolo
+from models_py.ultralytics_gate.processes import train_in_processes
 
 ultralytics()
 
@@ -33,26 +28,34 @@ from ultralytics.data import YOLODataset  # noqa: E402 - only after the door has
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
 JOB, ROWS, FIRST = "job.json", "rows.parquet", "first.safetensors"
-LAST, BEST, EPOCHS = "last.safetensors", "best.safetensors", "epochs.jsonl"
+LAST, BEST = "last.safetensors", "best.safetensors"
 
 
 class Rows(YOLODataset):
     """Training rows as Ultralytics wants them, decoded by our decoder; no label file is read or written."""
 
-    def __init__(self, examples: tuple[Example, ...], labels: list[str], clahe: float, **arguments: Any) -> None:
+    def __init__(
+        self, examples: tuple[Example, ...], labels: list[str], clahe: float, progress: Counted, **arguments: Any
+    ) -> None:
         self._examples = examples
+        self._progress = progress
         self._labels = {label: number for number, label in enumerate(labels)}
         self._clahe = Preprocess(32, clahe=clahe)
         self._decoded: dict[int, np.ndarray[Any, Any]] = {}
         super().__init__(
             img_path="", task="detect", data={"names": dict(enumerate(labels)), "channels": 3}, **arguments
         )
+        self._progress = no_progress  # the rows are sent to processes that read images
 
     def get_img_files(self, img_path: str) -> list[str]:  # noqa: ARG002 - Ultralytics' name
         return [example.image for example in self._examples]
 
     def get_labels(self) -> list[dict[str, Any]]:
-        return [self._label(index) for index in range(len(self._examples))]
+        found = []
+        for index in range(len(self._examples)):
+            found.append(self._label(index))
+            self._progress(index + 1, len(self._examples))
+        return found
 
     def _label(self, index: int) -> dict[str, Any]:
         example = self._examples[index]
@@ -130,6 +133,7 @@ class Trainer(DetectionTrainer):
             self._snapshot.part(img_path),
             self._job["labels"],
             self._job["clahe"],
+            counting(self._report, "Decoding images"),
             imgsz=self.args.imgsz,
             batch_size=batch or self.batch_size,
             augment=mode == "train",
@@ -180,7 +184,9 @@ class Trainer(DetectionTrainer):
         torch.nn.Module.__init__(network)
         network.model = self.ema.ema
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            found = measure_network(network, self._job, self._snapshot.part("val"))
+            found = measure_network(
+                network, self._job, self._snapshot.part("val"), counting(self._report, "Validating")
+            )
         fitness = 0.1 * (found["map50"] or 0.0) + 0.9 * (found["map50_95"] or 0.0)
         if self.best_fitness is None or self.best_fitness < fitness:
             self.best_fitness = fitness
@@ -231,7 +237,7 @@ def train(folder: Path, report: Report) -> dict[str, torch.Tensor]:
     """Train as the folder says, on one device here or on several in processes of their own; return the best weights."""
     devices = find_devices(json.loads((folder / JOB).read_text())["arguments"]["device"])
     if len(devices) > 1:
-        _train_in_processes(folder, len(devices), report)
+        train_in_processes(folder, len(devices), report)
     else:
         train_here(folder, report)
     return read_tensors(folder / BEST)[0]
@@ -242,54 +248,3 @@ def train_here(folder: Path, report: Report) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ultralytics' own affair
         Trainer(folder, report).train()
-
-
-class _Written:
-    """A report that another process reads."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """Steps are too many to write."""
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
-        with self._file.open("a") as opened:
-            opened.write(json.dumps({"epoch": epoch, "metrics": dict(metrics)}) + "\n")
-
-    def note(self, text: str) -> None:
-        """There is nobody to read it."""
-
-
-def _train_in_processes(folder: Path, count: int, report: Report) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}"]
-    command += ["-m", "models_py.ultralytics_gate.training", str(folder)]
-    told, words = 0, folder / "stderr.log"
-    with words.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:  # noqa: S603 - our own module
-        try:
-            while process.poll() is None:
-                told = _tell(folder / EPOCHS, told, report)
-                time.sleep(0.5)
-        except BaseException:
-            process.terminate()
-            raise
-    _tell(folder / EPOCHS, told, report)
-    if process.returncode:
-        last = (words.read_text().strip() or f"exit status {process.returncode}").splitlines()[-1]
-        raise DuckspectError(f"training on {count} GPUs failed: {last} All its words are in {words}.")
-
-
-def _tell(file: Path, told: int, report: Report) -> int:
-    lines = file.read_text().splitlines() if file.exists() else []
-    for line in lines[told:]:
-        found = json.loads(line)
-        report.epoch(found["epoch"], found["metrics"])
-    return len(lines)
-
-
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    train_here(place, _Written(place / EPOCHS) if os.environ.get("RANK", "0") == "0" else Silent())

@@ -24,12 +24,13 @@ def main() -> None:
         interrupted.append(number)
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # both leave everything in order
+        signal.signal(number, interrupt)
     try:
         app()
     except SystemExit:
         if interrupted:
-            sys.exit(130)
+            sys.exit(128 + interrupted[0])
         raise
     except BusyWarehouseError as error:
         _hand_over(error)

@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="The warehouse is --warehouse, else $DUCKSPECT_WAREHOUSE, else ./warehouse.duckdb. "
-    "Exit status: 0 done, 1 an error in words, 2 wrong usage, 130 interrupted.",
+    "Exit status: 0 done, 1 an error in words, 2 wrong usage, 130 interrupted, 143 terminated.",
 )
 
 

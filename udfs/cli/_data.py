@@ -13,6 +13,10 @@ Warehouse = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
+Publish = Annotated[
+    bool, typer.Option("--publish/--no-publish", help="Give readers a copy of the warehouse when it is done.")
+]
+
 
 def init(warehouse: Warehouse = None) -> None:
     """Make the warehouse, or bring its schema up to date.
@@ -90,6 +94,10 @@ def ingest(
         tuple[str, str] | None,
         typer.Option(metavar="OLD NEW", help="Load nothing: what was loaded from OLD lies at NEW now."),
     ] = None,
+    publish: Publish = True,
+    publish_every: Annotated[
+        float, typer.Option(min=0, help="With --watch, least seconds between two copies for readers.")
+    ] = 60.0,
     warehouse: Warehouse = None,
     as_json: AsJson = False,
 ) -> None:
@@ -123,9 +131,9 @@ def ingest(
         again=again,
     )
     if watch:
-        load_forever(path, warehouse, options, every, as_json=as_json)
+        load_forever(path, warehouse, options, every, publish_every if publish else None, as_json=as_json)
     else:
-        load_once(path, warehouse, options, as_json=as_json)
+        load_once(path, warehouse, options, publishing=publish, as_json=as_json)
 
 
 def demo(

@@ -13,7 +13,9 @@ from models_py.plant import build
 from models_py.warehouse import files_folder, warehouse_path
 from udfs import connect
 from udfs.cli._ingest import load, show
-from udfs.cli._output import emit, emit_table, note, progress_bar
+from udfs.cli._output import emit, emit_table, note
+from udfs.cli._progress import display
+from udfs.cli._publish import leave_copy
 
 _SUMMARY = """
 select
@@ -46,18 +48,18 @@ def build_demo(
     started = time.perf_counter()
     target = (folder or files_folder(warehouse) / "plant").absolute()
     connect(warehouse).close()  # a warehouse that cannot be used is said before minutes of drawing
-    with progress_bar("units") as bar:
-        task = bar.add_task("Drawing", total=units)
+    with display() as shown:
         plant = build(
             target,
             units=units,
             seed=seed,
             workers=os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: shown.update("Drawing", done, total, "units"),
         )
     note(f"The plant is in {plant.folder}: {plant.units:,} units, {plant.images:,} images.")
     report = load(str(plant.folder), warehouse, Options(source="demo"))
     show(report, warehouse, as_json=as_json)
+    leave_copy(warehouse)
     if as_json:
         return
     with connect(warehouse, read_only=True) as con:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models_py.access import AT_FIRST, WarehouseAccess, open_patiently
 from models_py.evaluation import evaluate_model
 from models_py.registry import Version, aliases, frozen_rows, list_versions, load, promote
 from models_py.warehouse import sql_folder
@@ -49,19 +50,28 @@ MODELS = (
 def train_models(warehouse: Path | None) -> None:
     """Train what is not trained on these rows yet, make it the champion, and print what each reaches."""
     rows = []
-    with connect(warehouse) as con:
-        for model in MODELS:
-            planned = plan(con, name=model.name, task=model.task, query=model.query, options=model.options)
-            version = _known(con, model.name, planned.snapshot.sha256)
-            if version is None:
-                note(f"Training {model.name} on {len(planned.snapshot.part('train'))} images.")
-                with shown() as report:
-                    version = carry_out(con, planned, report)
+    for model in MODELS:
+        version = _train(warehouse, model)
+        with connect(warehouse) as con:
             if "champion" not in aliases(con, model.name):
                 promote(con, version.reference)
             rows += _measured(con, version, model.metrics)
     emit("Models, on test images that neither training nor the threshold saw")
     emit_table(["model", "architecture", "images", "metric", "value"], rows)
+
+
+def _train(warehouse: Path | None, model: DemoModel) -> Version:
+    """The version that is trained on these rows; a training that was stopped goes on."""
+    with shown() as report:
+        with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
+            planned = plan(
+                con, name=model.name, task=model.task, query=model.query, options=model.options, report=report
+            )
+            version = _known(con, model.name, planned.snapshot.sha256)
+        if version is None:
+            report.note(f"Training {model.name} on {len(planned.snapshot.part('train'))} images.")
+            version = carry_out(WarehouseAccess(warehouse), planned, report, resume=True)
+    return version
 
 
 def answer(warehouse: Path | None) -> None:

@@ -13,7 +13,10 @@ from models_py.ingest import Added, Contradiction, Move, Options, Report, ingest
 from models_py.layouts import Layout
 from models_py.warehouse import files_folder, warehouse_path
 from udfs import connect
-from udfs.cli._output import emit, emit_json, note, progress_bar
+from udfs.build import published_path
+from udfs.cli._output import emit, emit_json, note
+from udfs.cli._progress import display
+from udfs.cli._publish import SparePublisher, leave_copy
 
 _NAMED = 5
 """How many moves and files are shown one by one."""
@@ -38,32 +41,53 @@ def load(path: str, warehouse: Path | None, options: Options) -> Report:
     """Run one pass with a progress bar."""
     files = files_folder(warehouse)
     tree = open_tree(path, files)
-    with connect(warehouse) as con, progress_bar("images") as bar:
-        task = bar.add_task("Reading", total=None)
+    with connect(warehouse) as con, display() as shown:
+        shown.update("Listing files")
 
         def progress(done: int, total: int, _: int) -> None:
-            bar.update(task, completed=done, total=total)
+            shown.update("Reading", done, total)
 
         return ingest(con, tree, files, options, announce=announce, progress=progress)
 
 
-def load_once(path: str, warehouse: Path | None, options: Options, *, as_json: bool) -> None:
+def load_once(path: str, warehouse: Path | None, options: Options, *, publishing: bool, as_json: bool) -> None:
+    """Run one pass, say what it did, and leave readers a copy if anything is new to them."""
     report = load(path, warehouse, options)
     show(report, warehouse, as_json=as_json)
+    if publishing and (report.has_changed or not published_path(warehouse).exists()):
+        leave_copy(warehouse)
 
 
-def load_forever(path: str, warehouse: Path | None, options: Options, every: float, *, as_json: bool) -> None:
-    """Watch a folder until Ctrl-C or SIGTERM."""
+def load_forever(
+    path: str, warehouse: Path | None, options: Options, every: float, publish_every: float | None, *, as_json: bool
+) -> None:
+    """Watch a folder until Ctrl-C or SIGTERM; readers get a copy now and then, none if `publish_every` is None."""
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     note(f"Watching {path} every {every:g} s. Ctrl-C ends it.")
+    copies = None if publish_every is None else SparePublisher(publish_every, lambda: leave_copy(warehouse))
     passes = watch(
-        lambda: connect(warehouse), path, files_folder(warehouse), options, every=every, stop=stop, announce=_quiet
+        lambda: connect(warehouse),
+        path,
+        files_folder(warehouse),
+        options,
+        every=every,
+        stop=stop,
+        announce=_quiet,
+        look=copies.look if copies else _do_nothing,
     )
     for report in passes:
         show(report, warehouse, as_json=as_json)
+        if copies:
+            copies.changed()
+    if copies:
+        copies.finish()
     note("Stopped.")
+
+
+def _do_nothing() -> None:
+    """Leave no copies."""
 
 
 def _quiet(layout: type[Layout], evidence: str) -> None:

@@ -28,7 +28,8 @@ from models_py.registry import (
 )
 from models_py.tasks import primary_of
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, note, progress_bar
+from udfs.cli._output import emit, emit_json, emit_table, note
+from udfs.cli._progress import display
 from udfs.cli._train import show_metrics
 
 
@@ -88,11 +89,14 @@ def run_promotion(warehouse: Path | None, reference: str, alias: str, force: str
         _warn(con, version)
         if is_to_be_compiled(con, version):
             emit(f"Others of {version.name} were compiled, so {version.reference} is, too: half a minute ...")
-            emit(f"{version.reference}: {compile_version(con, version).note}.")
+            with display() as shown:
+                shown.update(f"Compiling {version.reference}")
+                compiled = compile_version(con, version)
+            emit(f"{version.reference}: {compiled.note}.")
 
 
 def run_compilation(warehouse: Path | None, reference: str | None, *, as_json: bool) -> None:
-    with connect(warehouse) as con:
+    with connect(warehouse) as con, display() as shown:
         if reference is not None:
             versions = [find(con, reference)]
         else:
@@ -101,9 +105,8 @@ def run_compilation(warehouse: Path | None, reference: str | None, *, as_json: b
         if not versions:
             raise DuckspectError("No model has a champion. Name a version: duckspect models compile pcb@1")
         rows = []
-        for version in versions:
-            if not as_json:
-                emit(f"Compiling {version.reference}: half a minute ...")
+        for number, version in enumerate(versions):
+            shown.update("Compiling", number, len(versions), "versions", version.reference)
             done = compile_version(con, version)
             by_torch, compiled = (ms if ms is None else round(ms, 1) for ms in (done.torch_ms, done.compiled_ms))
             rows.append((version.reference, by_torch, compiled, done.note))
@@ -136,7 +139,7 @@ def show_comparison(warehouse: Path | None, first: str, second: str, query: str 
     from models_py.evaluation import evaluate, evaluate_model
 
     """Both versions on the same rows: the query's, else those the second was validated on."""
-    with connect(warehouse, read_only=True) as con, progress_bar("images") as bar:
+    with connect(warehouse, read_only=True) as con, display() as shown:
         found: dict[str, Any] = {}
         count = 0
         versions = [find(con, reference) for reference in (first, second)]
@@ -146,10 +149,10 @@ def show_comparison(warehouse: Path | None, first: str, second: str, query: str 
                 f"{versions[1].task}: they cannot be compared."
             )
         for version in versions:
-            task = bar.add_task(version.reference, total=None)
+            shown.update(f"Judging by {version.reference}")
 
-            def progress(done: int, total: int, task: Any = task) -> None:
-                bar.update(task, completed=done, total=total)
+            def progress(done: int, total: int, what: str = f"Judging by {version.reference}") -> None:
+                shown.update(what, done, total)
 
             model = load(con, version)
             if query is None:

@@ -10,6 +10,7 @@ from models_py.warehouse import sql_folder
 from udfs import connect
 from udfs.build import build, check_views, idle_models, limit_warnings, publish
 from udfs.cli._output import emit, emit_table, note
+from udfs.cli._progress import display
 from udfs.export_sql import export_sql
 
 _KINDS = (("model", "models"), ("test", "tests"), ("unit_test", "unit tests"), ("seed", "seeds"))
@@ -17,13 +18,23 @@ _KINDS = (("model", "models"), ("test", "tests"), ("unit_test", "unit tests"), (
 
 def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: bool) -> None:
     """Build, say what went wrong, print the KPIs, and publish if all is well."""
-    outcome = build(warehouse, arguments, begin=lambda: note("Building with dbt."))
+    what = "Building with dbt"
+    with display() as shown:
+
+        def begin() -> None:
+            shown.say(f"{what}.")
+            shown.update(what)
+
+        def progress(scored: int) -> None:
+            shown.update(what, words=f"{scored:,} images scored" if scored else "")
+
+        outcome = build(warehouse, arguments, begin=begin, progress=progress)
     for warning in outcome.warnings:
         note(f"Warning: {warning}")
     if not outcome.is_good:
-        what = "\n  ".join(outcome.failures)
+        failed = "\n  ".join(outcome.failures)
         kept = " Readers keep the copy they have." if publishing else ""
-        raise DuckspectError(f"{len(outcome.failures)} of dbt's steps failed.{kept}\n  {what}")
+        raise DuckspectError(f"{len(outcome.failures)} of dbt's steps failed.{kept}\n  {failed}")
     counts = ", ".join(f"{outcome.succeeded[kind]} {words}" for kind, words in _KINDS if kind in outcome.succeeded)
     emit(f"Built in {outcome.seconds:.0f} s: {counts}, none failed.")
     if publishing:

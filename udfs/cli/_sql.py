@@ -22,7 +22,8 @@ from models_py.errors import DuckspectError
 from udfs import connect
 from udfs.catalogue import names_function
 from udfs.cli._formats import Format
-from udfs.cli._output import emit_table, note, progress_bar
+from udfs.cli._output import emit_table, note
+from udfs.cli._progress import display
 from udfs.counter import COUNTER
 
 _ROWS_SHOWN = 200
@@ -94,14 +95,12 @@ class Announced:
 def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[Done], None]) -> None:
     """Do the work in a thread: this one then sees Ctrl-C while DuckDB computes, and shows how many images are done."""
     before = COUNTER.images
-    with ThreadPoolExecutor(1) as pool, progress_bar("images") as bar:
-        future = pool.submit(work, bar.stop)
+    with ThreadPoolExecutor(1) as pool, display() as shown:
+        future = pool.submit(work, shown.close)
         try:
             while wait([future], _LOOK_EVERY).not_done:
-                if not bar.tasks and COUNTER.images > before:
-                    bar.add_task("Scoring", total=None)
-                for task in bar.task_ids:
-                    bar.update(task, completed=COUNTER.images - before)
+                if COUNTER.images > before:
+                    shown.update("Scoring", COUNTER.images - before)
             future.result()
         except KeyboardInterrupt:
             con.interrupt()

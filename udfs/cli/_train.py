@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,9 @@ from models_py.errors import DuckspectError
 from models_py.options import describe
 from models_py.tasks import options_of
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, note, progress_bar
+from udfs.cli._output import emit, emit_json, emit_table, note
+from udfs.cli._progress import Display, display
+from udfs.cli._publish import leave_copy
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,30 +37,26 @@ def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
 
 
 class Shown:
-    """A report as a bar with loss, metric and time left, and one line per epoch."""
+    """A report as what a command shows of its progress, with a line per epoch."""
 
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._task: Any = None
+    def __init__(self, shown: Display) -> None:
+        self._shown = shown
         self._last = ""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        if self._task is None:
-            self._task = self._bar.add_task("Training", total=epochs * steps)
-        self._bar.update(
-            self._task,
-            description=f"Epoch {epoch}/{epochs}  loss {loss:.3f}{self._last}",
-            completed=(epoch - 1) * steps + step,
-            total=epochs * steps,
-        )
+        words = f"epoch {epoch}/{epochs}, loss {loss:.3f}{self._last}"
+        self._shown.update("Training", (epoch - 1) * steps + step, epochs * steps, "steps", words)
 
     def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
-        shown = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None and _is_shown(name)]
-        self._last = "".join(f"  {text.removeprefix('val/')}" for text in shown if text.startswith("val/"))[:40]
-        self._bar.console.print(f"epoch {epoch}: {', '.join(shown)}", highlight=False)
+        found = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None and _is_shown(name)]
+        self._last = "".join(f", {text.removeprefix('val/')}" for text in found if text.startswith("val/"))[:40]
+        self._shown.say(f"epoch {epoch}: {', '.join(found)}")
+
+    def progress(self, what: str, done: int, total: int | None, unit: str = "images", words: str = "") -> None:
+        self._shown.update(what, done, total, unit, words)
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False)
+        self._shown.say(text)
 
 
 def _is_shown(name: str) -> bool:
@@ -66,8 +66,8 @@ def _is_shown(name: str) -> bool:
 @contextmanager
 def shown() -> Iterator[Shown]:
     """Show a training while it runs."""
-    with progress_bar("steps") as bar:
-        yield Shown(bar)
+    with display() as found:
+        yield Shown(found)
 
 
 def run_training(
@@ -79,34 +79,49 @@ def run_training(
     options: Mapping[str, Any],
     *,
     resume: bool,
+    patience: float,
+    publishing: bool,
     as_json: bool,
 ) -> None:
-    """Train, and print what was registered."""
-    from models_py.workshop import train
+    """Train, and print what was registered. The warehouse is open to others while it trains."""
+    from models_py.access import AT_FIRST, WarehouseAccess, open_patiently
+    from models_py.workshop import can_resume, carry_out, plan
 
-    with connect(warehouse) as con, shown() as report:
-        version = train(
-            con,
-            name=name,
-            task=task,
-            query=query,
-            architecture=architecture,
-            options=options,
-            report=report,
-            resume=resume,
-        )
-        chosen = con.execute(
-            "select threshold, chosen_by from ml.thresholds where name = ? and version = ?", [name, version.version]
-        ).fetchone()
+    access = WarehouseAccess(warehouse, patience=patience)
+    with shown() as report:
+        with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
+            planned = plan(
+                con, name=name, task=task, query=query, architecture=architecture, options=options, report=report
+            )
+        try:
+            version = carry_out(access, planned, report, resume=resume)
+        except KeyboardInterrupt:
+            report.note(_how_to_go_on(is_kept=can_resume(warehouse, planned)))
+            raise SystemExit(1) from None
+        with access.connection(patience=patience, say=report.note) as con:
+            chosen = con.execute(
+                "select threshold, chosen_by from ml.thresholds where name = ? and version = ?", [name, version.version]
+            ).fetchone()
     if as_json:
         emit_json({"model": version.reference, "task": task, "metrics": version.metrics, "threshold": chosen})
-        return
-    emit(f"{version.reference} is registered and the challenger: {version.architecture}, {', '.join(version.labels)}.")
-    show_metrics({version.reference: version.metrics}, "on its validation rows")
-    if chosen:
-        emit(f"Operating threshold {chosen[0]:.4g}: {chosen[1]}.")
-    emit(_kept_for_testing(version))
-    emit(f"Next: duckspect models promote {version.reference}")
+    else:
+        labels = ", ".join(version.labels)
+        emit(f"{version.reference} is registered and the challenger: {version.architecture}, {labels}.")
+        show_metrics({version.reference: version.metrics}, "on its validation rows")
+        if chosen:
+            emit(f"Operating threshold {chosen[0]:.4g}: {chosen[1]}.")
+        emit(_kept_for_testing(version))
+        emit(f"Next: duckspect models promote {version.reference}")
+    if publishing:
+        leave_copy(warehouse)
+
+
+def _how_to_go_on(*, is_kept: bool) -> str:
+    """One sentence with the command to type."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if is_kept:
+        return f"Stopped; it goes on from its last whole epoch with: {shlex.join(['duckspect', *words, '--resume'])}"
+    return f"Stopped before there was anything to keep; to begin again: {shlex.join(['duckspect', *words])}"
 
 
 def _kept_for_testing(version: Version) -> str:
@@ -139,13 +154,13 @@ def run_evaluation(
     from models_py.evaluation import evaluate, evaluate_model
     from models_py.registry import find, load
 
-    with connect(warehouse, read_only=True) as con, progress_bar("images") as bar:
+    with connect(warehouse, read_only=True) as con, display() as shown:
         version = find(con, reference)
         model = load(con, version)
-        task = bar.add_task("Judging", total=None)
+        shown.update("Judging")
 
         def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            shown.update("Judging", done, total)
 
         if query is None:
             rows = _frozen_rows(con, version, split)

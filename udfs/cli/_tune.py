@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models_py.access import AT_FIRST, WarehouseAccess, open_patiently
 from models_py.registry import Version, limit_warning
 from models_py.tuning import Study, TrialReport
 from models_py.workshop import carry_out, plan
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, note
+from udfs.cli._output import emit, emit_json, emit_table
+from udfs.cli._publish import leave_copy
 from udfs.cli._train import show_metrics, shown
 
 
@@ -25,52 +30,58 @@ def run_tuning(
     trials: int,
     parallel: int,
     compare: bool,
+    patience: float,
+    publishing: bool,
     as_json: bool,
 ) -> None:
     """Search, register the best, and print the trials and what they gained."""
-    with connect(warehouse) as con:
-        planned = plan(con, name=name, task=task, query=query, architecture=architecture, options=options)
-        for text in planned.snapshot.notes:
-            note(text)
-        study = Study(con, planned, fixed=options)
-        note(f"Study {study.name}: {', '.join(study.space)}; the metric is {study.metric} on the validation rows.")
-        columns: dict[str, Version] = {}
-        if compare:
-            for title, weights in (("from scratch", "none"), ("fine-tuned", planned.options.weights)):
-                untuned = plan(
-                    con,
-                    name=name,
-                    task=task,
-                    query=query,
-                    architecture=architecture,
-                    options={**options, "weights": weights},
-                )
-                with shown() as report:
-                    columns[title] = carry_out(con, untuned, report)
-        study.run(trials, parallel, _say)
-        rows = con.execute(
-            "select trial, status, value, params::varchar from ml.trials where study = ? "
-            "order by value desc nulls last, trial",
-            [study.name],
-        ).fetchall()
-        version = study.register_best()
-        if warning := limit_warning(con, version):
-            note(f"Warning: {warning}")
+    access = WarehouseAccess(warehouse, patience=patience)
+    columns: dict[str, Version] = {}
+    with shown() as report:
+        with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
+            planned = plan(
+                con, name=name, task=task, query=query, architecture=architecture, options=options, report=report
+            )
+        study = Study(access, planned, fixed=options)
+        space = ", ".join(study.space)
+        report.note(f"Study {study.name}: {space}; the metric is {study.metric} on the validation rows.")
+        try:
+            if compare:
+                scratch = replace(planned, options=replace(planned.options, weights="none"))
+                columns["from scratch"] = carry_out(access, scratch, report)
+                columns["fine-tuned"] = carry_out(access, planned, report)
+            study.run(trials, parallel, lambda trial: report.note(_words(trial)), report)
+        except KeyboardInterrupt:
+            report.note(f"Stopped; it goes on with: {shlex.join(['duckspect', *sys.argv[1:]])}")
+            raise SystemExit(1) from None
+        version = study.register_best(report.note)
+        with access.connection(patience=patience, say=report.note) as con:
+            rows = con.execute(
+                "select trial, status, value, params::varchar from ml.trials where study = ? "
+                "order by value desc nulls last, trial",
+                [study.name],
+            ).fetchall()
+            warning = limit_warning(con, version)
+        if warning:
+            report.note(f"Warning: {warning}")
     columns["tuned" if not compare else "fine-tuned + tuned"] = version
     if as_json:
         found = {title: {"model": item.reference, "metrics": item.metrics} for title, item in columns.items()}
         emit_json({"study": study.name, "best": version.reference, "trials": rows, "compared": found})
-        return
-    emit_table(["trial", "status", study.metric, "options"], rows)
-    show_metrics({title: item.metrics for title, item in columns.items()}, "on its validation rows")
-    emit(f"{version.reference} is registered and the challenger.\nNext: duckspect models promote {version.reference}")
+    else:
+        emit_table(["trial", "status", study.metric, "options"], rows)
+        show_metrics({title: item.metrics for title, item in columns.items()}, "on its validation rows")
+        emit(f"{version.reference} is registered and the challenger.")
+        emit(f"Next: duckspect models promote {version.reference}")
+    if publishing:
+        leave_copy(warehouse)
 
 
-def _say(report: TrialReport) -> None:
+def _words(report: TrialReport) -> str:
     value = "" if report.value is None else f" {report.value:.4f}"
     words = f": {report.error.strip().splitlines()[-1]}" if report.error else ""
     shown_params = ", ".join(f"{key}={_short(value)}" for key, value in report.params.items())
-    note(f"trial {report.number} {report.status}{value} ({shown_params}){words}")
+    return f"trial {report.number} {report.status}{value} ({shown_params}){words}"
 
 
 def _short(value: Any) -> str:

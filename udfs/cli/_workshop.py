@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from models_py.access import PATIENCE
 from models_py.architectures import TASKS, list_architectures
-from udfs.cli._data import AsJson, Warehouse
+from udfs.cli._data import AsJson, Publish, Warehouse
 
 _CHOICES = "; ".join(f"{task}: {', '.join(item.name for item in list_architectures(task))}" for task in TASKS)
 
@@ -19,6 +20,12 @@ Query = Annotated[
 QueryFile = Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")]
 Architecture = Annotated[
     str | None, typer.Option("--architecture", "-a", help=f"The task's first if left out. {_CHOICES}.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="How long to wait at the end for another process that writes the warehouse."
+    ),
 ]
 Given = Annotated[
     list[str] | None,
@@ -35,7 +42,11 @@ def train(
     option: Given = None,
     weights: Annotated[str | None, typer.Option(help="Start from: starter, imagenet, coco, none, or a file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, 0, or 0,1 for several GPUs.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the same training after a kill.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same training after Ctrl-C or a kill.")
+    ] = False,
+    wait: Wait = PATIENCE,
+    publish: Publish = True,
     warehouse: Warehouse = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +58,18 @@ def train(
     from udfs.cli._train import options_of_line, run_training
 
     given = options_of_line(option or [], weights=weights, device=device)
-    run_training(warehouse, name, task, read_query(query, file), architecture, given, resume=resume, as_json=as_json)
+    run_training(
+        warehouse,
+        name,
+        task,
+        read_query(query, file),
+        architecture,
+        given,
+        resume=resume,
+        patience=wait,
+        publishing=publish,
+        as_json=as_json,
+    )
 
 
 def evaluate(
@@ -85,6 +107,8 @@ def tune(
     compare: Annotated[
         bool, typer.Option("--compare", help="Train from scratch and fine-tune untuned too, for the table.")
     ] = False,
+    wait: Wait = PATIENCE,
+    publish: Publish = True,
     warehouse: Warehouse = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,6 +132,8 @@ def tune(
         trials=trials,
         parallel=parallel,
         compare=compare,
+        patience=wait,
+        publishing=publish,
         as_json=as_json,
     )
 
