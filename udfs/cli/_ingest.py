@@ -133,7 +133,7 @@ def show_move(moved: Move) -> None:
     emit(f"{moved.files:,} files were moved from {moved.old} to {moved.new}. Their inspections and labels moved along.")
 
 
-def move_files(old: str, new: str, warehouse: Path | None, *, as_json: bool) -> None:
+def move_files(old: str, new: str, warehouse: Path | None, *, publishing: bool, as_json: bool) -> None:
     """Follow files that the user moved."""
     with connect(warehouse) as con:
         moved = move(con, old, new)
@@ -141,6 +141,8 @@ def move_files(old: str, new: str, warehouse: Path | None, *, as_json: bool) -> 
         emit_json({**asdict(moved), "warehouse": str(warehouse_path(warehouse))})
     else:
         show_move(moved)
+    if publishing:
+        leave_copy(warehouse)
 
 
 def _labels(added: Added) -> str:
