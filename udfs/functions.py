@@ -150,7 +150,7 @@ class _Functions:
             if tally is not None:
                 tally.add(*runtime.known(group, reference, task, kind))
                 continue
-            served = runtime.models.serve(reference, asked.query, task)
+            served = runtime.serve(reference, asked.query, task)
             outcomes = runtime.score(group, served, kind)
             for row, outcome in zip(rows, outcomes, strict=True):
                 found[row] = (served, outcome)

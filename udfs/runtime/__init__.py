@@ -3,6 +3,7 @@
 from udfs.runtime._answers import Answer, Outcome
 from udfs.runtime._calls import Query
 from udfs.runtime._direct import Direct, Told
+from udfs.runtime._engine import Engine
 from udfs.runtime._images import Decoded, Source
 from udfs.runtime._kinds import EMBED, MAP, PREDICT
 from udfs.runtime._models import Served
@@ -16,6 +17,7 @@ __all__ = [
     "Asked",
     "Decoded",
     "Direct",
+    "Engine",
     "Outcome",
     "Query",
     "Runtime",

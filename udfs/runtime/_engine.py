@@ -114,10 +114,9 @@ class Engine:
 
     @classmethod
     def load(cls, version: Version, device: str, precision: str) -> Engine:
-        """Load an artifact, verified, in a thread that will run it."""
-        first = places(device).first
-        model = first.submit(lambda: load_artifact(version.folder, version.artifact_sha256)).result()
-        is_torch = first.device.type != "cpu" or precision == "bf16"
+        """Load an artifact, verified, in this thread: those of the devices answer meanwhile."""
+        model = load_artifact(version.folder, version.artifact_sha256)
+        is_torch = places(device).first.device.type != "cpu" or precision == "bf16"
         found = cls(model, device, precision, None if is_torch else _compiled(version))
         found.compiled_sha256 = version.compiled_sha256
         return found
@@ -129,7 +128,7 @@ class Engine:
         if precision == "auto":
             precision = find_architecture(model.task, model.spec.architecture).defaults.get("precision", "auto")
         self._places = places(device)
-        self._places.first.submit(lambda: fold_batch_norms(model.network)).result()
+        fold_batch_norms(model.network)
         self._lanes = {place: self._lane(model, place, precision, compiled) for place in self._places.all}
         self._orders: deque[_Order] = deque()
         self._lock = threading.Lock()
@@ -151,7 +150,7 @@ class Engine:
             model = copy.copy(model)
             model.stand_in = compiled.on(place.threads)
         lane = Lane(place, model, precision)
-        first.submit(lane.move).result()
+        lane.move()
         return lane
 
     def submit(self, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> Future[Ran]:

@@ -1,4 +1,8 @@
-"""From a reference in SQL to a model at work: resolved once a query, loaded and verified once a process."""
+"""From a reference in SQL to a model at work: resolved once a query, loaded and verified once a process.
+
+Each version is loaded by one thread of a small pool, and only those who asked for it wait: the lock is held while
+something is looked up, never while something is loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
@@ -15,23 +21,35 @@ from models_py.model import DEFAULT_THRESHOLDS
 from models_py.registry import Version, find, list_versions, thresholds
 from udfs.runtime._calls import Query
 from udfs.runtime._engine import Engine
+from udfs.runtime._places import use_threads
 
 if TYPE_CHECKING:
     import duckdb
 
 _ENGINES_KEPT = 6
 _RESOLUTIONS_KEPT = 1024
-
+_LOADS_AT_ONCE = 4
 
 Key = tuple[str, str, tuple[tuple[str, float], ...]]
+_EngineKey = tuple[str, str, str]
 
 
 def _key(version: Version, thresholds: dict[str, float]) -> Key:
     return version.artifact_sha256, _setting("PRECISION"), tuple(sorted(thresholds.items()))
 
 
+@cache
+def _loaders() -> ThreadPoolExecutor:
+    """Threads that load models, on one core each; the threads of the devices go on answering."""
+    return ThreadPoolExecutor(_LOADS_AT_ONCE, "duckspect-load", initializer=use_threads, initargs=(1,))
+
+
 def _setting(name: str) -> str:
     return os.environ.get(f"DUCKSPECT_{name}", "auto")
+
+
+def _engine_key(version: Version) -> _EngineKey:
+    return version.artifact_sha256, _setting("DEVICE"), _setting("PRECISION")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +72,9 @@ class Models:
     def __init__(self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]) -> None:
         self._cursor = cursor
         self._lock = threading.Lock()
-        self._loading = threading.Lock()
         self._resolved: OrderedDict[tuple[Query, str], tuple[Version, dict[str, float]]] = OrderedDict()
-        self._engines: OrderedDict[tuple[str, str, str], Engine] = OrderedDict()
+        self._engines: OrderedDict[_EngineKey, Engine] = OrderedDict()
+        self._loading: dict[tuple[_EngineKey, str | None], Future[Engine]] = {}
 
     def resolve(self, reference: str | None, query: Query, task: str | None) -> tuple[Version, dict[str, float]]:
         """The version that a reference names in this query, and its operating points; refuses another task."""
@@ -78,27 +96,49 @@ class Models:
             raise RegistryError(f"model: {reference} is a model to {_VERBS[found[0].task]}. {self._choices(task)}")
         return found
 
-    def serve(self, reference: str | None, query: Query, task: str | None) -> Served:
-        """The model of a reference, loaded and ready."""
+    def serve(
+        self,
+        reference: str | None,
+        query: Query,
+        task: str | None,
+        wait: Callable[[Future[Engine]], Engine] = Future.result,
+    ) -> Served:
+        """The model of a reference, loaded and ready; `wait` waits for it."""
         version, points = self.resolve(reference, query, task)
-        return Served(version, self._engine(version), points)
+        return Served(version, wait(self.load(version)), points)
 
     def key(self, reference: str | None, query: Query, task: str | None) -> tuple[Version, Key]:
         """What answers depend on, without loading the model."""
         version, points = self.resolve(reference, query, task)
         return version, _key(version, points)
 
-    def _engine(self, version: Version) -> Engine:
-        device, precision = _setting("DEVICE"), _setting("PRECISION")
-        key = (version.artifact_sha256, device, precision)
-        with self._loading:
+    def load(self, version: Version) -> Future[Engine]:
+        """The engine of a version: at work already, or on its way; nobody waits for a version of others."""
+        key = _engine_key(version)
+        with self._lock:
             found = self._engines.get(key)
-            if found is None or found.compiled_sha256 != version.compiled_sha256:
-                self._engines[key] = Engine.load(version, device, precision)
+            if found is not None and found.compiled_sha256 == version.compiled_sha256:
+                self._engines.move_to_end(key)
+                ready: Future[Engine] = Future()
+                ready.set_result(found)
+                return ready
+            loading = self._loading.get((key, version.compiled_sha256))
+            if loading is None:
+                loading = self._loading[key, version.compiled_sha256] = _loaders().submit(self._load, version, key)
+            return loading
+
+    def _load(self, version: Version, key: _EngineKey) -> Engine:
+        try:
+            loaded = Engine.load(version, *key[1:])
+            with self._lock:
+                self._engines[key] = loaded
+                self._engines.move_to_end(key)
                 while len(self._engines) > _ENGINES_KEPT:
                     self._engines.popitem(last=False)
-            self._engines.move_to_end(key)
-            return self._engines[key]
+            return loaded
+        finally:
+            with self._lock:
+                del self._loading[key, version.compiled_sha256]
 
     def _choices(self, task: str | None) -> str:
         with self._cursor() as con:

@@ -83,6 +83,11 @@ class Runtime:
         self._journal = Journal(cursor) if is_writable else None
         self._latest: Query | None = None
 
+    def serve(self, reference: str | None, query: Query, task: str | None) -> Served:
+        """The model of a reference, loaded and ready; an interrupt ends the wait, and others get what was begun."""
+        with self.calls.started(query) as call:
+            return self.models.serve(reference, query, task, call.wait)
+
     def look(self, asked: Asked, name: Hashable, look: Look) -> list[Outcome]:
         """Answer by a function of the pixels alone."""
         with self._started(asked) as call:

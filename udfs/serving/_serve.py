@@ -8,14 +8,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
 
-from models_py.errors import DuckspectError, RegistryError
+from models_py.errors import DuckspectError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, warehouse_path
 from udfs import connect
 from udfs.addresses import Address
@@ -37,6 +38,7 @@ _UNTRIED = """
 select distinct name from ml.model_aliases join ml.model_versions using (name, version)
 where alias = 'champion' and artifact_sha256 not in (select artifact_sha256 from ml.compiled_models) order by name
 """
+_LOOK_EVERY = 0.1
 _log = logging.getLogger("duckspect.serve")
 
 
@@ -77,6 +79,7 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
             stack.callback(quack.stop, options.drain_seconds)
             say(f"Quack  quack:{options.quack.host}:{options.quack.port}")
         lineup = Lineup(session.runtime(), con)
+        stack.callback(lineup.close)
         album = Album(files_folder(warehouse) / "served") if options.keeps_images else None
         judge = Judge(session.runtime(), lineup, ledger, album, meters)
         app = application(Service(session, judge, lineup, meters), keyring, options.limits)
@@ -87,8 +90,7 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
         def run_settled(arguments: Sequence[str]) -> int:
             ledger.flush()  # a build sees every verdict that was acknowledged before it
             status = run(arguments)
-            if runner.get_loop().is_running():  # what it promoted is loaded now, not when the next request comes
-                asyncio.run_coroutine_threadsafe(_warm(lineup, session), runner.get_loop())
+            _settle(runner.get_loop(), _warm(lineup, session))  # what it promoted answers the next request
             return status
 
         control = Control(warehouse, run_settled)
@@ -117,9 +119,19 @@ async def _warm(lineup: Lineup, session: Session) -> None:
         names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
     for name in dict.fromkeys([*names, *lineup.serving]):
         try:
-            await lineup.find(name)
-        except (RegistryError, DuckspectError) as error:
+            await lineup.load(name)
+        except DuckspectError as error:
             _log.error("%s cannot be served: %s", name, error)
+
+
+def _settle(loop: asyncio.AbstractEventLoop, work: Coroutine[object, object, None]) -> None:
+    """Have the loop do something, and wait for it while the loop runs."""
+    if not loop.is_running():
+        work.close()
+        return
+    done = asyncio.run_coroutine_threadsafe(work, loop)
+    while loop.is_running() and not wait([done], _LOOK_EVERY).done:
+        pass
 
 
 async def _run(
