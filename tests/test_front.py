@@ -12,8 +12,9 @@ import uvicorn
 
 from models_py.errors import DuckspectError
 from udfs.serving import Limits, address_of
-from udfs.serving._front import Front, impatient
+from udfs.serving._front import Front
 from udfs.serving._meters import Meters
+from udfs.serving._patience import impatient
 from udfs.tokens import Keyring, TokenError, add_token, read_tokens, remove_token
 
 PREDICT = "/v1/models/pcb/predict"
@@ -25,7 +26,7 @@ def tokens(tmp_path):
 
 
 def front(tokens, app, **limits):
-    return Front(app, Keyring(tokens), Limits(**limits), Meters())
+    return Front(app, Keyring(tokens), Limits(**{"linger_seconds": 0.05, **limits}), Meters())
 
 
 async def slow(scope, receive, send):
@@ -36,8 +37,9 @@ async def slow(scope, receive, send):
     await send({"type": "http.response.body", "body": b"done"})
 
 
-async def ask(app, path=PREDICT, token="", query="", messages=None, headers=()):
+async def ask(app, path=PREDICT, token="", query="", messages=None, headers=(), method="POST", read=None):
     sent = []
+    read = [] if read is None else read
 
     async def send(message):
         sent.append(message)
@@ -45,12 +47,13 @@ async def ask(app, path=PREDICT, token="", query="", messages=None, headers=()):
     waiting = list(messages or [{"type": "http.request", "body": b"x", "more_body": False}])
 
     async def receive():
+        read.append(len(sent))  # how much of the answer was sent before the client was listened to
         if not waiting:
             await asyncio.sleep(60)
         return waiting.pop(0)
 
     listed = [(b"authorization", f"Bearer {token}".encode()), *headers]
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": query.encode(), "headers": listed}
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": listed}
     await app({**scope, "client": ("127.0.0.1", 1)}, receive, send)
     head = dict(sent[0]["headers"])
     body = sent[1]["body"]
@@ -68,8 +71,96 @@ def test_too_many_at_once_are_sent_away_with_a_time_to_come_back(tokens):
     assert sorted(status for status, _, _ in answers) == [200, 200, 200, 429, 429]
     refused = next(answer for answer in answers if answer[0] == 429)
     assert int(refused[1][b"retry-after"]) >= 1
-    assert "3 requests are waiting" in refused[2]
+    assert "There are 3 requests at work or waiting" in refused[2]
     assert asyncio.run(ask(app, token=token))[0] == 200
+
+
+def test_one_token_leaves_places_to_others(tokens):
+    greedy, other = add_token(tokens, "line1", "writer"), add_token(tokens, "line2", "writer")
+    app = front(tokens, slow, at_once=8)
+
+    async def rush():
+        many = asyncio.gather(*(ask(app, token=greedy, query="slow") for _ in range(20)))
+        await asyncio.sleep(0)
+        return await ask(app, token=other, query="slow"), await many
+
+    late, answers = asyncio.run(rush())
+    assert late[0] == 200
+    assert [status for status, _, _ in answers].count(200) == 6
+    assert {reason for status, _, reason in answers if status == 429} == {
+        "line1 has 6 requests at work or waiting, and one token may have 6. Try again in 1 s."
+    }
+
+
+def test_slow_bodies_take_no_place_and_no_more_bytes_than_their_token_may(tokens):
+    dawdler, other = add_token(tokens, "line1", "writer"), add_token(tokens, "line2", "writer")
+    app = front(tokens, slow, at_once=2, body_bytes=1000, bytes_at_once=4000)
+    part = {"type": "http.request", "body": b"x" * 900, "more_body": True}
+
+    async def rush():
+        bodies = [asyncio.create_task(ask(app, token=dawdler, messages=[part])) for _ in range(6)]
+        while not all(body.done() for body in bodies[3:]):  # those beyond its share of the bytes
+            await asyncio.sleep(0)
+        late = await ask(app, token=other)
+        assert not any(body.done() for body in bodies[:3])
+        for body in bodies[:3]:
+            body.cancel()
+        return late, await asyncio.gather(*bodies[3:])
+
+    late, answers = asyncio.run(rush())
+    assert late[0] == 200
+    assert [status for status, _, _ in answers] == [429] * 3
+    assert "line1 has 2,700 bytes of bodies in memory, and one token may have 3,000" in answers[0][2]
+    assert asyncio.run(ask(app, token=dawdler, messages=[part | {"more_body": False}]))[0] == 200
+
+
+def test_only_so_many_bodies_of_one_token_may_be_on_their_way(tokens):
+    token = add_token(tokens, "line1", "writer")
+    app = front(tokens, slow, at_once=1, body_seconds=0.1)
+    part = {"type": "http.request", "body": b"", "more_body": True}
+
+    async def rush():
+        return await asyncio.gather(*(ask(app, token=token, messages=[part]) for _ in range(5)))
+
+    assert sorted(status for status, _, _ in asyncio.run(rush())) == [408, 408, 408, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header", "status"),
+    [
+        ("GET", "/healthz", (b"content-length", b"31000000"), 413),
+        ("POST", "/readyz", (b"content-length", b"31000000"), 413),
+        ("GET", "/docs", (b"transfer-encoding", b"chunked"), 413),
+        ("POST", PREDICT, (b"content-length", b"31000000"), 401),
+        ("GET", "/v1/models", (b"content-length", b"31000000"), 401),
+        ("POST", "/v1/models/pcb/predict/", (b"content-length", b"31000000"), 401),
+        ("POST", PREDICT, (b"content-length", b"9" * 5000), 401),
+    ],
+)
+def test_a_body_that_nobody_asked_for_is_refused_before_it_is_read_and_kept_nowhere(
+    tokens, method, path, header, status
+):
+    read = []
+    messages = [{"type": "http.request", "body": b"x" * 60_000, "more_body": True}] * 10
+
+    async def never(scope, receive, send):
+        raise AssertionError("it reached the routes")
+
+    found = asyncio.run(
+        ask(front(tokens, never), path=path, method=method, headers=[header], messages=messages, read=read)
+    )
+    assert found[0] == status
+    assert found[1][b"connection"] == b"close"
+    assert set(read) == {2}, "the answer is out before the body is listened to"
+
+
+def test_a_request_without_a_body_is_answered_on_every_route(tokens):
+    token = add_token(tokens, "bob", "reader")
+    for path in ("/healthz", "/v1/models"):
+        for headers in ([], [(b"content-length", b"0")]):
+            assert (
+                asyncio.run(ask(front(tokens, slow), path=path, method="GET", token=token, headers=headers))[0] == 200
+            )
 
 
 def test_a_request_without_an_answer_is_given_up(tokens):

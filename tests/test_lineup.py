@@ -114,7 +114,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(served, lineup):
         assert await coming is first
         assert await lineup.find("kind") is first
         assert lineup.broken == ["kind"]
-        with pytest.raises(UnavailableModelError, match="kind@2 cannot be loaded: .*changed or truncated"):
+        with pytest.raises(UnavailableModelError, match=r"kind@2 cannot be loaded: .*changed or truncated"):
             await lineup.find("kind@2")
         with pytest.raises(RegistryError, match="Registered"):
             await lineup.find("nothing")

@@ -1,4 +1,9 @@
-"""What stands before the routes: who asks, how much, how long, and how many at once."""
+"""What stands before the routes: who asks, how much, how long, and how many at once.
+
+A request is refused as early as its headers allow: who asks is settled before a byte of the body is read, and only
+requests for verdicts have a body. A place is taken once the body is there, so that slow clients hold none; the bytes
+of all bodies, and the bodies on their way, are bounded too. Of each, one token gets its share at most.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,12 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from udfs.serving._meters import Meters
+from udfs.serving._shares import Shared
 from udfs.tokens import Keyring, Token
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +32,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = re.compile(r"/(healthz|readyz|docs|redoc|openapi\.json|v2|v2/health/(live|ready)|static-offline-docs/.*)?")
 _JUDGES = re.compile(r"/v[12]/models/.+/(predict|infer)")
+_DIGITS = 18
+_UPLOADS_A_PLACE = 4
 _log = logging.getLogger("duckspect.serve")
 
 
@@ -39,6 +46,9 @@ class Limits:
     body_seconds: float = 15.0
     seconds: float = 30.0
     at_once: int = 64
+    bytes_at_once: int = 256 << 20
+    share: float = 0.75
+    linger_seconds: float = 2.0
 
 
 class _RefusalError(Exception):
@@ -56,7 +66,9 @@ class Front:
         self._keyring = keyring
         self._limits = limits
         self._meters = meters
-        self._at_work = 0
+        self._places = Shared(limits.at_once, limits.share)
+        self._uploads = Shared(_UPLOADS_A_PLACE * limits.at_once, limits.share)
+        self._bytes = Shared(max(limits.bytes_at_once, 2 * limits.body_bytes), limits.share, limits.body_bytes)
         self._typical = 0.1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,27 +92,39 @@ class Front:
             self._meters.requests.labels(route, scope["method"], answer.status).inc()
             self._meters.latency.labels(route).observe(spent)
             _log.info("%s: %s in %.1f ms", _told(scope, answer), answer.status, spent * 1000)
+        await self._linger(scope, receive, answer)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         is_judged = scope["method"] == "POST" and _JUDGES.fullmatch(scope["path"]) is not None
+        answer.is_whole = not _has_body(scope)
         if not _OPEN.fullmatch(scope["path"]):
             self._admit(scope, "writer" if is_judged else "reader")
-        if is_judged:
-            self._take_turn()
+        if not is_judged:
+            if not answer.is_whole:
+                raise _RefusalError(413, f"{scope['method']} {scope['path']} takes no body. Send none.")
+            await self._answer(scope, _replayed(b"", receive), answer)
+            return
+        client = token_of(scope).name
+        with ExitStack() as held:
+            self._check(self._places, client, "requests at work or waiting")  # before it sends an image in vain
+            self._take(self._uploads, client, 1, "bodies on their way", held)
+            body = await self._body(scope, receive, client, held)
+            answer.is_whole = True
+            self._take(self._places, client, 1, "requests at work or waiting", held)
+            self._meters.waiting.set(self._places.used)
+            held.callback(lambda: self._meters.waiting.set(self._places.used))
+            started = time.perf_counter()
+            await self._answer(scope, _replayed(body, receive), answer)
+            if answer.status == 200:
+                self._typical += 0.1 * (time.perf_counter() - started - self._typical)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         try:
-            body = await self._body(scope, receive)
             async with asyncio.timeout(self._limits.seconds):
-                started = time.perf_counter()
-                await self._app(scope, _replayed(body, receive), answer.send)
-                if is_judged and answer.status == 200:
-                    self._typical += 0.1 * (time.perf_counter() - started - self._typical)
+                await self._app(scope, receive, answer.send)
         except TimeoutError as error:
             reason = f"There was no answer within {self._limits.seconds:g} seconds. Try again."
             raise _RefusalError(504, reason) from error
-        finally:
-            if is_judged:
-                self._at_work -= 1
-                self._meters.waiting.set(self._at_work)
 
     def _admit(self, scope: Scope, role: str) -> None:
         token = self._keyring.find(_given_token(scope))
@@ -115,21 +139,30 @@ class Front:
             raise _RefusalError(403, f"{token.name} is a {token.role}; this takes a {role}, for verdicts are recorded.")
         scope["state"]["token"] = token
 
-    def _take_turn(self) -> None:
-        if self._at_work >= self._limits.at_once:
-            wait = max(1, math.ceil(self._typical))
-            reason = f"{self._at_work} requests are waiting already. Try again in {wait} s."
-            raise _RefusalError(429, reason, {"Retry-After": str(wait)})
-        self._at_work += 1
-        self._meters.waiting.set(self._at_work)
+    def _check(self, shared: Shared, client: str, what: str, count: int = 1) -> None:
+        """Send a client away, with a time to come back, if there is no room for it."""
+        if shared.has_room(client, count):
+            return
+        wait = max(1, math.ceil(self._typical))
+        if shared.used + count > shared.most:
+            full = f"There are {shared.used:,} {what}, and {shared.most:,} may be"
+        else:
+            full = f"{client} has {shared.used_by(client):,} {what}, and one token may have {shared.most_of_one:,}"
+        raise _RefusalError(429, f"{full}. Try again in {wait} s.", {"Retry-After": str(wait)})
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    def _take(self, shared: Shared, client: str, count: int, what: str, held: ExitStack) -> None:
+        """Take what there is room for, until the request is done."""
+        self._check(shared, client, what, count)
+        shared.take(client, count)
+        held.callback(shared.give_back, client, count)
+
+    async def _body(self, scope: Scope, receive: Receive, client: str, held: ExitStack) -> bytes:
         """The whole body before anything is done with it."""
         most = self._limits.body_bytes
         reason = f"The body is larger than {most:,} bytes."
         length = _header(scope, b"content-length")
-        if length.isdecimal() and int(length) > most:
-            raise _RefusalError(413, reason, {"Connection": "close"})
+        if length.isdecimal() and (len(length) > _DIGITS or int(length) > most):
+            raise _RefusalError(413, reason)
         parts: list[bytes] = []
         size = 0
         try:
@@ -141,21 +174,37 @@ class Front:
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > most:
-                        raise _RefusalError(413, reason, {"Connection": "close"})
+                        raise _RefusalError(413, reason)
+                    self._take(self._bytes, client, len(parts[-1]), "bytes of bodies in memory", held)
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError as error:
-            reason = f"The body took longer than {self._limits.body_seconds:g} seconds."
-            raise _RefusalError(408, reason, {"Connection": "close"}) from error
+            raise _RefusalError(408, f"The body took longer than {self._limits.body_seconds:g} seconds.") from error
+
+    async def _linger(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """Let go of what a refused client still sends, for a moment: it reads the answer once it has sent its body."""
+        try:
+            async with asyncio.timeout(self._limits.linger_seconds):
+                while answer.is_open and not answer.is_whole:
+                    message = await receive()
+                    answer.is_whole = message["type"] == "http.disconnect" or not message.get("more_body")
+        except TimeoutError:
+            _log.info("%s: it is still sending, and is cut off", _told(scope, answer))
+        await answer.finish()
 
 
 class _Answer:
-    """The response on its way out, with the request's id on it."""
+    """The response on its way out, with the request's id on it.
+
+    `is_whole` once all of the request was read, `is_open` while a refusal waits for the rest of it.
+    """
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self.request_id = request_id
         self.status = 0
+        self.is_whole = False
+        self.is_open = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -164,13 +213,23 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, status: int, reason: str, headers: dict[str, str]) -> None:
+        """Say why; what was not read of the request is of no use, so the connection ends with it."""
         if self.status:  # too late to say anything else
             return
         body = json.dumps({"error": reason, "request_id": self.request_id}).encode()
         fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+        if not self.is_whole:
+            fields["Connection"] = "close"
         listed = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": listed})
-        await self._send({"type": "http.response.body", "body": body})
+        self.is_open = not self.is_whole
+        await self._send({"type": "http.response.body", "body": body, "more_body": self.is_open})
+
+    async def finish(self) -> None:
+        """End a refusal whose client was still sending."""
+        if self.is_open:
+            self.is_open = False
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def token_of(scope: Scope) -> Token:
@@ -181,6 +240,10 @@ def token_of(scope: Scope) -> Token:
 
 def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _has_body(scope: Scope) -> bool:
+    return bool(_header(scope, b"transfer-encoding")) or _header(scope, b"content-length") not in ("", "0")
 
 
 def _request_id(scope: Scope) -> str:
@@ -211,44 +274,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return next_message
-
-
-def impatient(seconds: float) -> type[HttpToolsProtocol]:
-    """Uvicorn's protocol, with an end to its patience: the headers of a request must be complete within seconds."""
-    return type("ImpatientProtocol", (_Impatient,), {"patience": seconds})
-
-
-class _Impatient(HttpToolsProtocol):
-    patience: float
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_headers()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._await_headers()
-
-    def on_headers_complete(self) -> None:
-        self._forget()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
-        super().connection_lost(exc)
-
-    def _await_headers(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.patience, self._give_up)
-
-    def _forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        client = (self.client or ("somebody",))[0]
-        _log.warning("refused: %s sent no complete headers in %g s", client, self.patience)
-        self._timer = None
-        self.transport.close()

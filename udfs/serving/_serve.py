@@ -24,10 +24,11 @@ from udfs.handover import Control, Run
 from udfs.ledger import Album, Ledger, journal_folder
 from udfs.serving._app import application
 from udfs.serving._authorize import Guard
-from udfs.serving._front import App, Limits, impatient
+from udfs.serving._front import App, Limits
 from udfs.serving._judge import Judge
 from udfs.serving._lineup import Lineup
 from udfs.serving._meters import Meters
+from udfs.serving._patience import impatient
 from udfs.serving._quack import Quack
 from udfs.serving._routes import Service
 from udfs.session import Session
