@@ -180,6 +180,10 @@ def test_a_bad_image_fails_its_own_request_alone_and_is_on_record(server):
         ({"data": b"", "type": "image/png"}, 422, "empty"),
         ({"data": b"{", "type": "application/json"}, 422, "JSON"),
         ({"data": b"x", "type": "multipart/form-data"}, 400, "boundary"),
+        ({"data": b"x", "type": "multipart/form-data; boundary=x; charset=punycode"}, 415, "punycode"),
+        ({"data": b'{"a": 1' + b', "a": 1' * 20_000 + b"}", "type": "application/json"}, 413, "10,000 values"),
+        ({"data": b'{"uri": "\\ud800"}', "type": "application/json"}, 422, "JSON"),
+        ({"json": {str(number): 1 for number in range(900)}}, 422, "and 895 more"),
         ({"json": {"image": "QQ==", "captured_at": "yesterday"}}, 422, "captured_at"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else None,
@@ -253,23 +257,88 @@ def test_a_client_of_the_open_inference_protocol_is_served(server):
         client.infer("nothing", [given], headers=headers)
 
 
+ONE = {"name": "uri", "datatype": "BYTES", "shape": [1], "data": ["x"]}
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "word"),
     [
-        b"",
-        b"{}",
-        b'{"inputs": [{"name": "image", "datatype": "FP32", "shape": [1], "data": [1]}]}',
-        b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["?"]}]}',
-        b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [0], "data": []}]}',
-        b'{"inputs": [], "outputs": [{"name": "nothing"}]}',
-        b"[" * 5000,
+        (b"", "JSON"),
+        (b"{}", "inputs"),
+        (b"[" * 5000, "JSON"),
+        (b"[" * 20_000, "10,000 values"),
+        ({"inputs": []}, "inputs"),
+        ({"inputs": [ONE, ONE]}, "at most 1 item"),
+        ({"inputs": [ONE | {"datatype": "FP32"}]}, "BYTES"),
+        ({"inputs": [ONE | {"name": ["image"]}]}, "inputs.0.name"),
+        ({"inputs": [ONE | {"name": "image", "data": ["?"]}]}, "base64"),
+        ({"inputs": [ONE | {"data": [7]}]}, "strings"),
+        ({"inputs": [ONE | {"data": []}]}, "1 to 64"),
+        ({"inputs": [ONE | {"data": ["x"] * 65, "shape": [65]}]}, "1 to 64"),
+        ({"inputs": [ONE | {"data": ["x" * 5000]}]}, "4096"),
+        ({"inputs": [ONE | {"data": None}]}, "binary_data_size"),
+        ({"inputs": [ONE | {"shape": [2]}]}, "does not fit 1 images"),
+        ({"inputs": [ONE | {"shape": [-1]}]}, "greater than or equal to 0"),
+        ({"inputs": [ONE | {"shape": [True]}]}, "inputs.0.shape.0"),
+        ({"inputs": [ONE | {"shape": []}]}, "at least 1 item"),
+        ({"inputs": [ONE | {"shape": [1] * 9}]}, "at most 8 items"),
+        ({"inputs": [ONE | {"shape": [10**4000]}]}, "does not fit"),
+        ({"inputs": [ONE | {"parameters": {"binary_data_size": -1}}]}, "binary_data_size"),
+        ({"inputs": [ONE | {"parameters": {"binary_data_size": 10**30}, "data": None}]}, "binary_data_size"),
+        ({"inputs": [ONE], "outputs": [{"name": "nothing"}]}, "'label', 'confidence'"),
+        ({"inputs": [ONE], "outputs": [{"name": {}}]}, "outputs.0.name"),
+        ({"inputs": [ONE], "outputs": [{"name": "score"}, {"name": "score"}]}, "once"),
+        ({"inputs": [ONE], "outputs": [{"name": "score"}] * 1000}, "at most 7 items"),
+        ({"inputs": [ONE], "outputs": [{"name": "regions"}] * 20_000}, "10,000 values"),
+        ({"inputs": [ONE], "id": float("nan")}, "id"),
+        ({"inputs": [ONE], "id": "\ud800"}, "JSON"),
+        ({"inputs": [ONE], "id": "7" * 201}, "at most 200 characters"),
+        ({"inputs": [ONE | {"data": ["\ud800"]}]}, "JSON"),
+        ({"inputs": [ONE], "parameters": {"unit_id": 7}}, "unit_id"),
+        ({"inputs": [ONE], "parameters": []}, "parameters"),
     ],
-    ids=["empty", "no inputs", "numbers", "no base64", "no image", "no output", "deep"],
+    ids=str,
 )
-def test_a_request_outside_the_protocol_is_refused_in_words(server, body):
-    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=body, headers=server.headers(), timeout=30)
-    assert answer.status_code in (400, 413, 422)
+def test_a_request_outside_the_protocol_is_refused_in_words(server, body, word):
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=data, headers=server.headers(), timeout=30)
+    assert answer.status_code in (400, 413, 422), answer.text
+    assert word in answer.json()["error"]
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "x", "²", "99999"])
+def test_a_length_of_the_json_part_that_is_none_is_refused(server, length):
+    headers = server.headers() | {"Inference-Header-Content-Length": length.encode("latin-1")}
+    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=b"{}", headers=headers, timeout=30)
+    assert answer.status_code == 400
+    assert "must be the length of the JSON part, 2 at most" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "binary",
+    [b"\0" * 400, b"\x05\0\0\0ab", b"\x05\0", b"\x01\0\0\0\xff"],
+    ids=["too many", "ends early", "half a length", "no text"],
+)
+def test_a_binary_tensor_that_cannot_be_read_is_refused(server, binary):
+    described = ONE | {"parameters": {"binary_data_size": len(binary)}}
+    head = json.dumps({"inputs": [{key: described[key] for key in described if key != "data"}]}).encode()
+    headers = server.headers() | {"Inference-Header-Content-Length": str(len(head))}
+    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=head + binary, headers=headers, timeout=30)
+    assert answer.status_code in (400, 413), answer.text
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["kind%00", "%ED%A0%80", "kind@" + "9" * 5000, "kind/versions/" + "9" * 5000, "kind@%00", "x" * 9000, "kind@²"],
+)
+def test_odd_names_of_models_are_not_found(server, path):
+    for url in (f"/v1/models/{path}", f"/v2/models/{path}", f"/v2/models/{path}/ready"):
+        assert server.get(url).status_code == 404
+    answer = requests.post(
+        f"{server.url}/v2/models/{path}/infer", json={"inputs": [ONE]}, headers=server.headers(), timeout=30
+    )
+    assert answer.status_code == 404
 
 
 def test_a_token_that_is_taken_away_is_refused_at_once(warehouse, server):

@@ -45,9 +45,9 @@ class Outcome:
         return not self.failures
 
 
-def project_folder() -> Path:
-    """The dbt project: `dbt_project` here, with what its user changed in it, else the one that came along."""
-    own = Path.cwd() / "dbt_project"
+def project_folder(folder: Path) -> Path:
+    """The dbt project: `dbt_project` in a folder, with what its user changed in it, else the one that came along."""
+    own = folder / "dbt_project"
     return own if (own / "dbt_project.yml").exists() else sql_folder().parent / "dbt_project"
 
 
@@ -75,20 +75,21 @@ def build(
     path: str | Path | None,
     arguments: Sequence[str],
     *,
+    folder: Path | None = None,
     begin: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = _unheard,
 ) -> Outcome:
     """Run `dbt build` in a process of its own, which holds the warehouse's lock no longer than it must.
 
-    `begin` is called once it is clear that the warehouse can be written, `progress` every second with how many images
-    were scored.
+    `folder` is where a dbt project of the user's own may be, the current one if left out; `begin` is called once it is
+    clear that the warehouse can be written, `progress` every second with how many images were scored.
     """
     warehouse = warehouse_path(path)
     if not warehouse.exists():
         raise WarehouseError(
             f"There is no warehouse at {warehouse}. Make one with `duckspect init` or `duckspect demo`."
         )
-    project, target = project_folder(), _target(warehouse)
+    project, target = project_folder(folder or Path.cwd()), _target(warehouse)
     results = target / _RESULTS
     results.unlink(missing_ok=True)
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--project-dir", str(project)]
@@ -124,14 +125,17 @@ def _run(command: Sequence[str], environment: dict[str, str], counter: Path, pro
 
 
 def _built_here(arguments: Sequence[str], warehouse: Path, results: Path) -> Outcome:
-    """Run dbt in this process, which alone may write the warehouse: it serves it, or is a notebook."""
+    """Run dbt in this process, which alone may write the warehouse: it serves it, or is a notebook.
+
+    dbt says nothing here, for this process' output is not its own; its log file and results have everything.
+    """
     from dbt.cli.main import dbtRunner
 
     changed = {ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
-        finished = dbtRunner().invoke(list(arguments))
+        finished = dbtRunner().invoke(["--log-level", "none", *arguments])
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})

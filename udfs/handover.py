@@ -1,5 +1,9 @@
 """Commands for a warehouse that is being served run inside the server, the one process that may write it.
 
+One runs at a time. A client's request is read in a thread of its own before it waits for its turn, so that one that
+says nothing holds up nobody. A command changes neither the server's folder nor its output: it is told where it was
+typed, and what it says goes to its client.
+
 The socket lies in a folder of the user's own, so the operating system says who may use it: those who could stop the
 server and write the file themselves.
 """
@@ -15,15 +19,18 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 from models_py.errors import DuckspectError
 
 COMMANDS = ("build", "info", "ingest", "models", "publish", "review")
 """What may run in a server; training would starve its clients."""
-Run = Callable[[Sequence[str]], int]
+Run = Callable[[Sequence[str], Path, TextIO, TextIO], int]
+"""Runs a command for another process: its arguments, its folder, and streams to its standard output and error."""
 _LONGEST = 1 << 20
+_PATIENCE = 5.0
+_LONGEST_PAUSE = 60.0
 _log = logging.getLogger("duckspect.serve")
 
 
@@ -46,6 +53,11 @@ def hand_over(warehouse: Path, arguments: Sequence[str], write: Callable[[str, s
     """Have the server of a warehouse run a command; its exit status, or None if there is no server."""
     if not arguments or arguments[0] not in COMMANDS:
         return None
+    if "--watch" in arguments:
+        raise DuckspectError(
+            f"{warehouse}: is being served, and a watch would hold up all other commands there. Have a timer run "
+            "`duckspect ingest` without --watch, every minute say."
+        )
     order = {"arguments": list(arguments), "folder": os.getcwd(), "warehouse": os.fspath(warehouse)}
     try:
         with socket.socket(socket.AF_UNIX) as client:
@@ -64,8 +76,11 @@ def hand_over(warehouse: Path, arguments: Sequence[str], write: Callable[[str, s
 class Control:
     """Listens for commands, and runs one at a time."""
 
-    def __init__(self, warehouse: Path, run: Run) -> None:
+    def __init__(self, warehouse: Path, run: Run, patience: float = _PATIENCE) -> None:
         self._run = run
+        self._patience = patience
+        self._running = ""
+        self._is_closing = False
         self._place = _place(warehouse)
         self._busy = threading.Lock()
         self._place.unlink(missing_ok=True)  # of a server that was killed: we hold the warehouse's lock now
@@ -76,7 +91,8 @@ class Control:
         threading.Thread(target=self._listen, name="duckspect-control", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more commands, and wait for the one that runs."""
+        """Take no more commands, and wait for the one that runs; those that wait for it are sent away."""
+        self._is_closing = True
         self._listener.close()
         self._place.unlink(missing_ok=True)
         with self._busy:
@@ -91,19 +107,36 @@ class Control:
             threading.Thread(target=self._attend, args=(client,), name="duckspect-command", daemon=True).start()
 
     def _attend(self, client: socket.socket) -> None:
-        with client, self._busy, client.makefile("rwb") as stream:
-            try:
+        """Read what a client wants, wait for its turn, and run it."""
+        try:
+            with client, client.makefile("rwb") as stream:
+                client.settimeout(self._patience)
                 order = json.loads(stream.readline(_LONGEST))
-                _log.info("command: duckspect %s", " ".join(order["arguments"]))
-                out, err = _Sender(stream, "out"), _Sender(stream, "err")
-                with redirect_stdout(out), redirect_stderr(err), chdir(order["folder"]):
-                    status = self._run(order["arguments"])
-                _send(stream, "exit", status)
-            except (OSError, ValueError, KeyError) as error:  # who asked went away, or talks nonsense
-                _log.warning("a command was not completed: %s", error)
+                client.settimeout(_LONGEST_PAUSE)  # from here on we only send
+                self._take_turn(stream, [str(word) for word in order["arguments"]], Path(order["folder"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:  # who asked went away, or talks nonsense
+            _log.warning("a command was not completed: %s", error)
+
+    def _take_turn(self, stream: io.BufferedRWPair, arguments: Sequence[str], folder: Path) -> None:
+        err = _Sender(stream, "err")
+        if not self._busy.acquire(blocking=False):
+            err.write(f"The server is busy with `duckspect {self._running}`; this comes next.\n")
+            self._busy.acquire()
+        try:
+            if self._is_closing:
+                err.write("Error: The server is stopping. Run the command again.\n")
+                _send(stream, "exit", 1)
+                return
+            err.write("")  # a client that has gone away since gets nothing done
+            self._running = " ".join(arguments)
+            _log.info("command: duckspect %s", self._running)
+            status = self._run(arguments, folder, _Sender(stream, "out"), err)
+            _send(stream, "exit", status)
+        finally:
+            self._busy.release()
 
 
-class _Sender(io.TextIOBase):
+class _Sender(io.TextIOBase, TextIO):  # type: ignore[misc]
     """A text stream whose every write goes to the client at once."""
 
     def __init__(self, stream: io.BufferedRWPair, name: str) -> None:

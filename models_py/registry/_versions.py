@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 INCOMING = ".incoming-"
 _LONGEST_NAME = 100
+_DIGITS = 9
 registering = threading.Lock()
 """Two threads must not take one version number; two processes cannot, for DuckDB has one writer."""
 
@@ -271,7 +272,7 @@ def find(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
         known = f"Registered: {', '.join(names)}." if names else "None is registered; train one with `duckspect train`."
         raise RegistryError(f"model: there is no {name!r}. {known}")
     wanted = which or CHAMPION
-    if wanted.isdecimal():
+    if wanted.isdecimal() and len(wanted) <= _DIGITS:
         number = int(wanted)
     else:
         from models_py.registry._aliases import aliases

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from udfs.cli._app import app
+from udfs.cli._caller import Caller, on_behalf_of
 
 if TYPE_CHECKING:
     from models_py.errors import BusyWarehouseError
@@ -62,18 +64,24 @@ def _hand_over(error: BusyWarehouseError) -> None:
         sys.exit(status)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command in this process, where others go on, and return its exit status."""
+def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
+    """Run a command of another process in this one, where others go on, and return its exit status."""
+    caller = Caller(folder, out, err)
+    with on_behalf_of(caller):
+        return _run(arguments, caller)
+
+
+def _run(arguments: Sequence[str], caller: Caller) -> int:
     import click
 
     from models_py.errors import DuckspectError
 
     try:
-        app(list(arguments), standalone_mode=False)
+        status = app(list(arguments), standalone_mode=False)
     except DuckspectError as error:
         return _say(str(error))
     except click.ClickException as error:
-        error.show(sys.stderr)
+        error.show(caller.err)
         return error.exit_code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
@@ -82,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
 
         logging.getLogger("duckspect").exception("a command failed")
         return _say(f"{type(error).__name__}: {error}")
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _fail(message: str) -> NoReturn:

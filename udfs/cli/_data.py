@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
+from udfs.cli._caller import user_path, user_place
+
 Warehouse = Annotated[
     Path | None,
-    typer.Option("--warehouse", "-w", help="Warehouse file.", envvar="DUCKSPECT_WAREHOUSE", show_envvar=False),
+    typer.Option(
+        "--warehouse",
+        "-w",
+        help="Warehouse file.",
+        envvar="DUCKSPECT_WAREHOUSE",
+        show_envvar=False,
+        parser=user_path,
+        metavar="<path>",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -66,7 +76,10 @@ def layouts(as_json: AsJson = False) -> None:
 
 def ingest(
     path: Annotated[
-        str | None, typer.Argument(help="Folder, archive, image, CSV/Parquet manifest, or URL.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Folder, archive, image, CSV/Parquet manifest, or URL.", show_default=False, parser=user_place
+        ),
     ] = None,
     layout: Annotated[str | None, typer.Option(help="How to read it; recognised by itself if left out.")] = None,
     line: Annotated[

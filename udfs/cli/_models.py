@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from udfs.cli._caller import user_path
 from udfs.cli._data import AsJson, Warehouse
 
 Reference = Annotated[str, typer.Argument(help="name, name@alias or name@version.")]
@@ -165,7 +166,7 @@ def gc(warehouse: Warehouse = None) -> None:
 @models.command()
 def export(
     model: Reference,
-    output: Annotated[Path, typer.Argument(help="A .zip of the artifact, or an .onnx file.")],
+    output: Annotated[Path, typer.Argument(help="A .zip of the artifact, or an .onnx file.", parser=user_path)],
     warehouse: Warehouse = None,
 ) -> None:
     """Write a version to a file: .zip for another warehouse, .onnx (checked against torch) for another runtime.
@@ -179,7 +180,9 @@ def export(
 
 @models.command("import")
 def import_model(
-    file: Annotated[Path, typer.Argument(help="An exported .zip, an Ultralytics .pt, or a torch state dict.")],
+    file: Annotated[
+        Path, typer.Argument(help="An exported .zip, an Ultralytics .pt, or a torch state dict.", parser=user_path)
+    ],
     name: Annotated[str, typer.Argument(help="Name to register it under.")],
     task: Annotated[str | None, typer.Option("--task", "-t", help="For a state dict: its task.")] = None,
     architecture: Annotated[str | None, typer.Option("--architecture", "-a", help="For a state dict.")] = None,

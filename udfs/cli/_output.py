@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
+
+from udfs.cli._caller import err, out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
 def stderr() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(file=err(), highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Say something to the person watching, not to the script reading."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
+    print(text, file=err(), flush=True)
 
 
 def emit(text: str) -> None:
     """Write a line of the result."""
-    print(text, flush=True)  # noqa: T201 - this is the one place that prints
+    print(text, file=out(), flush=True)
 
 
 def emit_json(value: Any) -> None:
@@ -45,7 +46,7 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], stream: IO
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    text = sys.stdout if stream is None or stream is sys.stdout.buffer else StringIO()
+    text = out() if stream is None or stream is getattr(out(), "buffer", None) else StringIO()
     console = Console(file=text, highlight=False)
     if not console.is_terminal:  # a pipe has no width to fit
         console.width = 10_000

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,9 @@ class Log(Display):
 
     def start(self) -> None:
         """Begin to write."""
-        threading.Thread(target=self._run, name="duckspect-progress", daemon=True).start()
+        # The thread says things to whom this command runs for, which a server keeps in a context variable.
+        run = copy_context().run
+        threading.Thread(target=run, args=(self._run,), name="duckspect-progress", daemon=True).start()
 
     def _run(self) -> None:
         while not self._closed.wait(self._every):

@@ -9,6 +9,7 @@ from models_py.errors import DuckspectError
 from models_py.warehouse import sql_folder
 from udfs import connect
 from udfs.build import build, check_views, idle_models, limit_warnings, publish
+from udfs.cli._caller import folder
 from udfs.cli._output import emit, emit_table, note
 from udfs.cli._progress import display
 from udfs.export_sql import export_sql
@@ -28,7 +29,7 @@ def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: b
         def progress(scored: int) -> None:
             shown.update(what, words=f"{scored:,} images scored" if scored else "")
 
-        outcome = build(warehouse, arguments, begin=begin, progress=progress)
+        outcome = build(warehouse, arguments, folder=folder(), begin=begin, progress=progress)
     for warning in outcome.warnings:
         note(f"Warning: {warning}")
     if not outcome.is_good:

@@ -21,7 +21,7 @@ def run_server(
     mebibytes: int,
 ) -> None:
     """Serve until told to stop."""
-    from udfs.cli import run
+    from udfs.cli import run_for
 
     try:
         from udfs.serving import Limits, Options, address_of, serve
@@ -40,4 +40,4 @@ def run_server(
     for address in (options.http, options.quack):
         if address is not None and not address.is_local:
             note(f"{address.host} can be reached by others, without encryption. Put a proxy with TLS in front: README.")
-    serve(options, run, note)
+    serve(options, run_for, note)

@@ -14,11 +14,12 @@ from starlette.exceptions import HTTPException
 from models_py import __version__
 from models_py.errors import DuckspectError, RegistryError, WarehouseError
 from udfs.serving import _forms as forms
+from udfs.serving._bodies import RequestError, sentence
 from udfs.serving._front import App, Front, Limits
 from udfs.serving._inference_protocol import protocol
 from udfs.serving._judge import UnusableImageError
 from udfs.serving._lineup import UnavailableModelError
-from udfs.serving._routes import RequestError, Service, routes, sentence
+from udfs.serving._routes import Service, routes
 from udfs.tokens import Keyring
 
 _STATUS = {UnusableImageError: 422, RegistryError: 404, UnavailableModelError: 503, WarehouseError: 503}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,12 +10,10 @@ from fastapi import APIRouter, Path, Query
 from fastapi import Request as Call
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 
-from models_py.errors import DuckspectError
 from models_py.registry import aliases, find, list_versions
 from udfs.serving import _forms as forms
+from udfs.serving._bodies import RequestError, apart, decoded, multipart, sentence, validated
 from udfs.serving._front import token_of
 from udfs.serving._judge import Judge, Question
 from udfs.serving._lineup import Lineup
@@ -57,14 +54,6 @@ Reference = Annotated[
 ]
 
 
-class RequestError(DuckspectError):
-    """A request that cannot be understood."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """What the routes work with."""
@@ -98,7 +87,8 @@ def routes(service: Service) -> APIRouter:
             return Response(await service.judge.drawn(question, verdict), media_type=_PNG)
         described = verdict.described()
         if context.picture:
-            described["picture"] = pybase64.b64encode(await service.judge.drawn(question, verdict)).decode()
+            drawn = await service.judge.drawn(question, verdict)
+            return await apart(len(drawn), lambda: JSONResponse(described | {"picture": _base64(drawn)}))
         return JSONResponse(described)
 
     @router.get("/v1/models", summary="List the registered versions", tags=["models"], responses=_some(401))
@@ -154,17 +144,16 @@ async def _question(reference: str, call: Call, context: forms.Asked) -> Questio
     given = context.model_dump(exclude={"picture"}, exclude_none=True)
     data: bytes | None = None
     uri: str | None = None
+    body = await call.body()
     if kind == "application/json":
-        form = _checked(forms.Request.model_validate_json, await call.body())
-        if (form.image is None) == (form.uri is None):
-            raise RequestError(422, "The body needs either 'image', the file in base64, or 'uri'.")
-        data, uri = form.image and _decoded(form.image), form.uri
+        form, data = await apart(len(body), _from_json, body)
+        uri = form.uri
         given |= form.model_dump(exclude={"image", "uri"}, exclude_none=True)
     elif kind == "multipart/form-data":
-        data, fields = await _parts(call)
-        given |= _checked(forms.Context.model_validate, fields).model_dump(exclude_none=True)
+        data, fields = await multipart(call, len(body), len(_FIELDS))
+        given |= _context(fields)
     elif kind == "application/octet-stream" or kind.startswith("image/"):
-        data = await call.body()
+        data = body
     else:
         raise RequestError(
             415,
@@ -178,31 +167,19 @@ async def _question(reference: str, call: Call, context: forms.Asked) -> Questio
     )
 
 
-async def _parts(call: Call) -> tuple[bytes, dict[str, str]]:
+def _from_json(body: bytes) -> tuple[forms.Request, bytes | None]:
+    form = validated(forms.Request, body)
+    if (form.image is None) == (form.uri is None):
+        raise RequestError(422, "The body needs either 'image', the file in base64, or 'uri'.")
+    return form, form.image and decoded(form.image)
+
+
+def _context(fields: dict[str, str]) -> dict[str, Any]:
     try:
-        form = await call.form(max_files=1, max_fields=len(_FIELDS))
-    except (MultiPartException, ValueError) as error:
-        raise RequestError(400, f"The form cannot be read: {error}") from error
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        raise RequestError(422, "The form needs a file named 'image'.")
-    return await image.read(), {name: value for name, value in form.items() if isinstance(value, str) and value}
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return pybase64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(422, f"'image' is not base64: {error}.") from error
-
-
-def _checked(parse: Any, given: Any) -> Any:
-    try:
-        return parse(given)
+        return forms.Context.model_validate(fields).model_dump(exclude_none=True)
     except ValidationError as error:
         raise RequestError(422, sentence(error.errors())) from error
 
 
-def sentence(errors: Any) -> str:
-    """What a validation found, in words."""
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in errors) + "."
+def _base64(data: bytes) -> str:
+    return pybase64.b64encode(data).decode()

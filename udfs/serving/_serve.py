@@ -13,6 +13,7 @@ from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import uvicorn
 
@@ -88,9 +89,9 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
         settings = uvicorn.Config(app, loop="auto", log_config=None)
         runner = stack.enter_context(asyncio.Runner(loop_factory=settings.get_loop_factory()))
 
-        def run_settled(arguments: Sequence[str]) -> int:
+        def run_settled(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
             ledger.flush()  # a build sees every verdict that was acknowledged before it
-            status = run(arguments)
+            status = run(arguments, folder, out, err)
             _settle(runner.get_loop(), _warm(lineup, session))  # what it promoted answers the next request
             return status
 
