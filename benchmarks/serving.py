@@ -8,6 +8,7 @@ from a process of its own.
     pip install 'duckspect[bench]'
     python benchmarks/serving.py                          # both models
     python benchmarks/serving.py mobilenet --rounds 5
+    python benchmarks/serving.py --loading                # how long mobilenet takes while yolo's versions are loaded
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -26,8 +28,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +326,63 @@ def run(name: str, rounds: int, seconds: float, *, by_torch: bool) -> None:
         shutil.rmtree(folder)
 
 
+def run_while_loading(rounds: int, seconds: float) -> None:
+    """Latencies of one model as usual, and while versions of another are loaded one after the other."""
+    from models_py.registry import Origin, promote, register
+    from udfs import connect
+    from udfs.tokens import add_token
+
+    folder = Path(tempfile.mkdtemp())
+    versions = 6 * len(CLIENTS) * rounds + 1
+    try:
+        files = [folder / f"{number}.jpg" for number in range(PICTURES)]
+        for file, data in zip(files, pictures(PICTURES), strict=True):
+            file.write_bytes(data)
+        image = files[0].read_bytes()
+        with connect(folder / "w.duckdb") as con:
+            promote(con, register(con, "mobilenet", mobilenet(), [image], None, Origin({}, {})).reference)
+            model = yolo()
+            for number in range(versions):  # each another artifact, or it would be loaded once
+                model.spec = replace(model.spec, thresholds={"*": 0.1 + number / 1000})
+                register(con, "yolo", model, [image], None, Origin({}, {}))
+        token = add_token(folder / "tokens.json", "load", "writer")
+        port, headers = free_port(), f"X-API-Key: {token}\r\n"
+        command = [sys.executable, "-m", "udfs.cli", "serve", "--warehouse", str(folder / "w.duckdb")]
+        command += ["--tokens", str(folder / "tokens.json"), "--http", f"127.0.0.1:{port}"]
+        print(f"{'clients':>7}  {'':<9} {'p50 ms':>8} {'p99 ms':>8}   loads of another model, seconds each")
+        with running(command, port, {"CUDA_VISIBLE_DEVICES": ""}):
+            number, path = 0, "/v1/models/mobilenet/predict"
+            for clients in CLIENTS:
+                for _ in range(rounds):
+                    usual = measure(port, path, headers, [str(file) for file in files], clients, seconds)
+                    with ThreadPoolExecutor(1) as pool:
+                        under = pool.submit(measure, port, path, headers, [str(f) for f in files], clients, seconds)
+                        times: list[float] = []
+                        while not under.done() and len(times) < 6:
+                            number += 1
+                            times.append(_load_version(port, token, f"yolo@{number}", image))
+                        loading = under.result()
+                    for name, load in (("usual", usual), ("loading", loading)):
+                        spent = ", ".join(f"{value:.1f}" for value in times) if name == "loading" else ""
+                        print(
+                            f"{clients:>7}  {name:<9} {load.percentile(0.5):>8.1f} {load.percentile(0.99):>8.1f}   {spent}"
+                        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def _load_version(port: int, token: str, reference: str, image: bytes) -> float:
+    """Have a version loaded by the first request for it; the seconds until its answer."""
+    started = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    sent = {"X-API-Key": token, "Content-Type": "image/jpeg"}
+    connection.request("POST", f"/v1/models/{reference}/predict", image, sent)
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise SystemExit(f"{reference}: {answer.read().decode()}")
+    return time.perf_counter() - started
+
+
 def _rounds(
     places: dict[str, tuple[list[str], int, str, str]], version: Any, files: list[str], rounds: int, seconds: float
 ) -> tuple[dict[str, list[float]], dict[tuple[str, int], list[Load]]]:
@@ -391,6 +451,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--torch", action="store_true", help="ours runs torch, as before `models compile`")
+    parser.add_argument("--loading", action="store_true", help="measure one model while another is loaded")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     parser.add_argument("--litserve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", type=Path, help=argparse.SUPPRESS)
@@ -400,6 +461,8 @@ def main() -> None:
         drive(json.loads(given.drive))
     elif given.litserve:
         litserve(given.port, given.litserve, given.compiled)
+    elif given.loading:
+        run_while_loading(given.rounds, given.seconds)
     elif ls is None:
         raise SystemExit("LitServe is missing: pip install 'duckspect[bench]'")
     else:

@@ -3,6 +3,7 @@
 import pytest
 
 from udfs.serving._authorize import Guard, RefusedError
+from udfs.serving._costs import CostlyError
 from udfs.session import Session
 
 
@@ -169,3 +170,60 @@ def test_a_table_made_since_is_known(guard):
 def test_an_endless_statement_is_refused_unread(guard):
     with pytest.raises(RefusedError, match="longer than"):
         guard.check("select " + "1," * 600_000 + "1", "reader")
+
+
+@pytest.fixture(scope="module")
+def frugal(tmp_path_factory):
+    from udfs import connect
+
+    with connect(tmp_path_factory.mktemp("frugal") / "w.duckdb") as con:
+        con.execute("create table big as select range as a, range % 10 as k from range(100_000)")
+        yield Guard(Session.of(con).cursor, {"reader": 1e6, "writer": 1e8})
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("select count(*) from big a, big b", r"by its plan it goes through 1e\+10 rows"),
+        ("select count(*) from big a, big b, big c, big d", "rows"),
+        ("select count(*) from big a join big b on a.a + b.a = 7 or a.k = b.k", "rows"),
+        ("select count(*) from big a join big b using (k)", "rows"),
+        ("select count(*) from range(1_000_000_000)", "rows"),
+        ("select a.a from big a, big b order by 1", "rows"),
+        ("with recursive t(n) as (select 1 union all select n + 1 from t) select count(*) from t", "for admins"),
+        ("select len(range(800_000_000))", r"range\(\) as a value must have a length that is written down, 10,000"),
+        ("select range(a) from big", "written down"),
+        ("select repeat('x', 2_000_000_000)", r"repeat\(\)"),
+        ("select rpad('x', a::integer, 'y') from big", r"rpad\(\)"),
+        ("select list_resize([1], 800_000_000)", r"list_resize\(\)"),
+    ],
+)
+def test_a_query_that_would_do_too_much_is_refused_before_it_begins(frugal, sql, word):
+    with pytest.raises(CostlyError, match=word):
+        frugal.check(sql, "reader")
+    frugal.check(sql, "admin")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) from big",
+        "select count(*) from big a join big b using (a)",
+        "select k, count(*), median(a) over () from big group by all limit 5",
+        "select len(range(100)), repeat('-', 80)",
+        "describe big",
+        "show tables",
+    ],
+)
+def test_what_queries_usually_do_is_allowed(frugal, sql):
+    frugal.check(sql, "reader")
+
+
+def test_each_role_has_its_own_limit_and_writing_counts_too(frugal):
+    with pytest.raises(CostlyError, match="a reader's may go through"):
+        frugal.check("select count(*) from range(10_000_000)", "reader")
+    frugal.check("select count(*) from range(10_000_000)", "writer")
+    with pytest.raises(CostlyError, match="a writer's may go through"):
+        frugal.check("create table huge as select a.a from big a, big b", "writer")
+    frugal.check("create table copied as select a from big", "writer")
+    frugal.check("BEGIN TRANSACTION", "writer")

@@ -136,7 +136,7 @@ class Control:
             self._busy.release()
 
 
-class _Sender(io.TextIOBase, TextIO):  # type: ignore[misc]
+class _Sender(io.TextIOBase, TextIO):
     """A text stream whose every write goes to the client at once."""
 
     def __init__(self, stream: io.BufferedRWPair, name: str) -> None:

@@ -32,6 +32,15 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Requests at work or waiting; the next one is sent away.")] = 64,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until a request is given up.")] = 30,
     max_body: Annotated[int, typer.Option(min=1, metavar="MIB", help="Largest body.")] = 32,
+    bodies: Annotated[int, typer.Option(min=1, metavar="MIB", help="All bodies in memory together.")] = 256,
+    memory: Annotated[
+        int | None, typer.Option(min=128, metavar="MIB", help="Memory for SQL; half of the machine's if left out.")
+    ] = None,
+    temp: Annotated[int, typer.Option(min=1, metavar="MIB", help="Temporary files of SQL.")] = 10_240,
+    reader_rows: Annotated[
+        float, typer.Option(min=1, help="Rows that a reader's query may go through, by its plan.")
+    ] = 1e9,
+    writer_rows: Annotated[float, typer.Option(min=1, help="The same for a writer's query.")] = 1e10,
     warehouse: Warehouse = None,
 ) -> None:
     """Serve the warehouse to many clients, over HTTP and Quack; both on this machine only if neither is named.
@@ -42,9 +51,11 @@ def serve(
 
     if http is None and quack is None:
         http, quack = _HTTP, _QUACK
-    run_server(
-        warehouse, tokens, http, quack, keeps_images=keep_images, at_once=queue, seconds=timeout, mebibytes=max_body
-    )
+    limits = {"at_once": queue, "seconds": timeout, "body_bytes": max_body << 20, "bytes_at_once": bodies << 20}
+    sql: dict[str, object] = {"temporary_bytes": temp << 20, "rows": {"reader": reader_rows, "writer": writer_rows}}
+    if memory is not None:
+        sql["memory_bytes"] = memory << 20
+    run_server(warehouse, tokens, http, quack, keeps_images=keep_images, limits=limits, sql=sql)
 
 
 tokens = typer.Typer(help="Say who may ask the server, and for what.", no_args_is_help=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from models_py.errors import DuckspectError
 from udfs.cli._output import note
@@ -16,15 +18,14 @@ def run_server(
     quack: str | None,
     *,
     keeps_images: bool,
-    at_once: int,
-    seconds: float,
-    mebibytes: int,
+    limits: Mapping[str, Any],
+    sql: Mapping[str, Any],
 ) -> None:
     """Serve until told to stop."""
     from udfs.cli import run_for
 
     try:
-        from udfs.serving import Limits, Options, address_of, serve
+        from udfs.serving import Limits, Options, SqlLimits, address_of, serve
     except ModuleNotFoundError as error:
         raise DuckspectError(
             f"serve: needs the package {error.name}. Install what it needs with: pip install 'duckspect[serve]'"
@@ -35,7 +36,8 @@ def run_server(
         address_of(http, "--http") if http else None,
         address_of(quack, "--quack") if quack else None,
         keeps_images=keeps_images,
-        limits=Limits(body_bytes=mebibytes << 20, seconds=seconds, at_once=at_once),
+        limits=Limits(**limits),
+        sql=SqlLimits(**sql),
     )
     for address in (options.http, options.quack):
         if address is not None and not address.is_local:

@@ -2,6 +2,6 @@
 
 from udfs.addresses import Address, address_of
 from udfs.serving._front import Limits
-from udfs.serving._serve import Options, serve
+from udfs.serving._serve import Options, SqlLimits, serve
 
-__all__ = ["Address", "Limits", "Options", "address_of", "serve"]
+__all__ = ["Address", "Limits", "Options", "SqlLimits", "address_of", "serve"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -20,6 +20,7 @@ from sqlglot.tokenizer_core import TokenType
 
 from models_py.errors import DuckspectError
 from udfs.catalogue import FUNCTIONS
+from udfs.serving._costs import Costs, check_call
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 """A name that DuckDB can take for no file: it looks for a suffix or a slash."""
@@ -76,8 +77,13 @@ class RefusedError(DuckspectError):
 class Guard:
     """Checks SQL for one warehouse."""
 
-    def __init__(self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]) -> None:
+    def __init__(
+        self,
+        cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+        rows: Mapping[str, float] | None = None,
+    ) -> None:
         self._cursor = cursor
+        self._costs = Costs(cursor, rows or {})
         self._lock = threading.Lock()
         self._parser = duckdb.connect()
         rows = self._parser.execute(
@@ -103,6 +109,7 @@ class Guard:
             raise RefusedError("a reader may only SELECT, one statement at a time")
         else:
             self._check_write(sql)
+        self._costs.check(sql, role)
 
     def _selected(self, sql: str) -> Any:
         """The tree of one SELECT as DuckDB reads it; nothing of anything else."""
@@ -126,6 +133,8 @@ class Guard:
         for node in nodes:
             if node.get("class") == "FUNCTION":
                 self._check_function(str(node["function_name"]), is_table=id(node) in tabular)
+                if id(node) not in tabular:
+                    check_call(str(node["function_name"]).lower(), node["children"])
             elif node.get("type") == "BASE_TABLE":
                 self._check_relation(node["catalog_name"], node["schema_name"], node["table_name"], named)
             elif node.get("type") == "SHOW_REF" and node.get("query") is None and node["table_name"] not in _SHOWN:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from models_py.errors import DuckspectError, WarehouseError
 from udfs.addresses import Address
 from udfs.serving._authorize import Guard, RefusedError
+from udfs.serving._costs import CostlyError
 from udfs.tokens import Keyring, Token
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Quack:
             if self._is_draining:
                 raise RefusedError("the server is stopping")
             self._guard.check(sql or "", token.role)
-        except RefusedError as error:
+        except (RefusedError, CostlyError) as error:
             name = token.name if token else "somebody"
             _log.warning("refused: %s (%s) over Quack: %s: %s", name, role, error, _short(sql or ""))
             self._count(role, is_allowed=False)

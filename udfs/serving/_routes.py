@@ -171,7 +171,7 @@ def _from_json(body: bytes) -> tuple[forms.Request, bytes | None]:
     form = validated(forms.Request, body)
     if (form.image is None) == (form.uri is None):
         raise RequestError(422, "The body needs either 'image', the file in base64, or 'uri'.")
-    return form, form.image and decoded(form.image)
+    return form, None if form.image is None else decoded(form.image)
 
 
 def _context(fields: dict[str, str]) -> dict[str, Any]:

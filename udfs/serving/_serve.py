@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import uvicorn
 
@@ -35,6 +35,9 @@ from udfs.serving._routes import Service
 from udfs.session import Session
 from udfs.tokens import Keyring, read_tokens
 
+if TYPE_CHECKING:
+    import duckdb
+
 _CHAMPIONS = "select distinct name from ml.model_aliases where alias = 'champion' order by name"
 _UNTRIED = """
 select distinct name from ml.model_aliases join ml.model_versions using (name, version)
@@ -42,6 +45,20 @@ where alias = 'champion' and artifact_sha256 not in (select artifact_sha256 from
 """
 _LOOK_EVERY = 0.1
 _log = logging.getLogger("duckspect.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlLimits:
+    """How much SQL may take: memory and temporary files of the database, and rows of a query by its plan and role."""
+
+    memory_bytes: int = field(default_factory=lambda: _memory() // 2)
+    temporary_bytes: int = 10 << 30
+    rows: Mapping[str, float] = field(default_factory=lambda: {"reader": 1e9, "writer": 1e10})
+
+    def apply(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Hold a database to them."""
+        con.execute(f"set global memory_limit = '{self.memory_bytes} B'")
+        con.execute(f"set global max_temp_directory_size = '{self.temporary_bytes} B'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,7 @@ class Options:
     quack: Address | None
     keeps_images: bool = True
     limits: Limits = field(default_factory=Limits)
+    sql: SqlLimits = field(default_factory=SqlLimits)
     drain_seconds: float = 30.0
 
 
@@ -70,13 +88,14 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
         listener = stack.enter_context(_listening(options.http)) if options.http else None
         con = stack.enter_context(connect(warehouse))
         os.environ[ENVIRONMENT_VARIABLE] = str(warehouse)  # for the commands that are handed over
+        options.sql.apply(con)
         session = Session.of(con)
         ledger = Ledger(session.cursor, journal_folder(warehouse))
         stack.callback(ledger.close)
         meters = Meters()
         keyring = Keyring(options.tokens)
         if options.quack:
-            quack = Quack(con, options.quack, keyring, Guard(session.cursor))
+            quack = Quack(con, options.quack, keyring, Guard(session.cursor, options.sql.rows))
             quack.start(meters.asked)
             stack.callback(quack.stop, options.drain_seconds)
             say(f"Quack  quack:{options.quack.host}:{options.quack.port}")
@@ -113,6 +132,17 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         raise DuckspectError(f"{address.host}:{address.port}: cannot be listened on: {error.strerror}.") from error
     with listener:
         yield listener
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may have, as DuckDB finds them: four fifths are its own limit."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        row = con.execute("select current_setting('memory_limit')").fetchone()
+    number, unit = str(row[0] if row else "4 GiB").split()
+    units = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+    return int(float(number) * units[unit] / 0.8)
 
 
 async def _warm(lineup: Lineup, session: Session) -> None:

@@ -56,6 +56,10 @@ class _Output(_Part):
     name: Literal["label", "confidence", "score", "is_defective", "regions", "defects", "error"]
     parameters: _OfOutput | None = None
 
+    def is_binary(self, default: bool) -> bool:
+        own = None if self.parameters is None else self.parameters.binary_data
+        return default if own is None else own
+
 
 class _OfRequest(_Part):
     model_config = ConfigDict(strict=True, extra="allow")
@@ -85,18 +89,13 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
     cut = len(body) if header_length is None else _length(header_length, len(body))
     request: _Request = validated(_Request, body[:cut], status=400)
     given = request.parameters or _OfRequest()
-    names = [output.name for output in request.outputs or ()]
+    names: list[str] = [output.name for output in request.outputs or ()]
     if len(set(names)) < len(names):
         raise RequestError(400, f"outputs: each may be asked for once, but got {', '.join(names)}.")
-    wanted = [
-        (output.name, _or(output.parameters and output.parameters.binary_data, given.binary_data_output))
-        for output in request.outputs or [_Output(name=name) for name in OUTPUTS]  # type: ignore[arg-type]
-    ]
-    return Inference(request.id, _images(request.inputs[0], body[cut:]), _context(given), wanted)
-
-
-def _or(own: bool | None, default: bool) -> bool:
-    return default if own is None else own
+    is_binary = given.binary_data_output
+    wanted: dict[str, bool] = {output.name: output.is_binary(is_binary) for output in request.outputs or ()}
+    outputs = [(name, wanted.get(name, is_binary)) for name in names or OUTPUTS]
+    return Inference(request.id, _images(request.inputs[0], body[cut:]), _context(given), outputs)
 
 
 def _length(text: str, most: int) -> int:
