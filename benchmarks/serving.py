@@ -360,26 +360,24 @@ def run_while_loading(rounds: int, seconds: float) -> None:
                         times: list[float] = []
                         while not under.done() and len(times) < 6:
                             number += 1
-                            times.append(_load_version(port, token, f"yolo@{number}", image))
+                            times.append(_load_version(port, token, number))
                         loading = under.result()
                     for name, load in (("usual", usual), ("loading", loading)):
-                        spent = ", ".join(f"{value:.1f}" for value in times) if name == "loading" else ""
-                        print(
-                            f"{clients:>7}  {name:<9} {load.percentile(0.5):>8.1f} {load.percentile(0.99):>8.1f}   {spent}"
-                        )
+                        spent = ", ".join(f"{value:.1f}" for value in times if name == "loading")
+                        middle, slowest = load.percentile(0.5), load.percentile(0.99)
+                        print(f"{clients:>7}  {name:<9} {middle:>8.1f} {slowest:>8.1f}   {spent}")
     finally:
         shutil.rmtree(folder)
 
 
-def _load_version(port: int, token: str, reference: str, image: bytes) -> float:
-    """Have a version loaded by the first request for it; the seconds until its answer."""
+def _load_version(port: int, token: str, number: int) -> float:
+    """Have a version of yolo loaded by asking whether it is ready; how many seconds that took."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    sent = {"X-API-Key": token, "Content-Type": "image/jpeg"}
-    connection.request("POST", f"/v1/models/{reference}/predict", image, sent)
+    connection.request("GET", f"/v2/models/yolo/versions/{number}/ready", headers={"X-API-Key": token})
     answer = connection.getresponse()
     if answer.status != 200:
-        raise SystemExit(f"{reference}: {answer.read().decode()}")
+        raise SystemExit(f"yolo@{number}: {answer.read().decode()}")
     return time.perf_counter() - started
 
 
