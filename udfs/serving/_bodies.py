@@ -70,13 +70,13 @@ async def multipart(call: Call, size: int, most_fields: int) -> tuple[bytes, dic
 
 async def _parts(call: Call, most_fields: int) -> tuple[bytes, dict[str, str]]:
     try:
-        form = await call.form(max_files=1, max_fields=most_fields, max_part_size=_LONGEST_FIELD)
+        async with call.form(max_files=1, max_fields=most_fields, max_part_size=_LONGEST_FIELD) as form:
+            image = form.get("image")
+            if not isinstance(image, UploadFile):
+                raise RequestError(422, "The form needs a file named 'image'.")
+            return await image.read(), {name: value for name, value in form.items() if isinstance(value, str) and value}
     except (MultiPartException, ValueError) as error:
         raise RequestError(400, f"The form cannot be read: {error}") from error
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        raise RequestError(422, "The form needs a file named 'image'.")
-    return await image.read(), {name: value for name, value in form.items() if isinstance(value, str) and value}
 
 
 def sentence(errors: Any) -> str:
