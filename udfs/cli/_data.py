@@ -124,7 +124,7 @@ def ingest(
     from udfs.cli._ingest import columns_of, load_forever, load_once, move_files
 
     if moved is not None and path is None:
-        move_files(*moved, warehouse, publishing=publish, as_json=as_json)
+        move_files(user_place(moved[0]), user_place(moved[1]), warehouse, publishing=publish, as_json=as_json)
         return
     if path is None or moved is not None:
         raise DuckspectError(
