@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from models_py.durable import make_folders
 from models_py.errors import DuckspectError, RegistryError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def make(folder: Path, sha256: str, output: Path) -> dict[str, Any]:
     model = load_artifact(folder, sha256)
     images = [decode(image) for image in read_golden(folder, read_spec(folder, sha256)).images]
     fold_batch_norms(model.network)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(output.parent)
     try:
         apart = export_onnx(model, output, images, tolerance=_CLOSE)
     except RegistryError as error:  # this network stays with torch

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from models_py.durable import replacing
 from models_py.errors import WarehouseError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, probe, sql_folder, warehouse_path
 from udfs.counter import ENVIRONMENT_VARIABLE as COUNTER_VARIABLE
@@ -188,20 +189,16 @@ def publish(path: str | Path | None = None) -> Path:
     from models_py.warehouse import open_warehouse
 
     warehouse, target = warehouse_path(path), published_path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         is_shared = Session.is_held_here(warehouse)
-        with open_warehouse(warehouse) as con:
+        with replacing(target) as partial, open_warehouse(warehouse) as con:
             check_views(con)
             if is_shared:
                 _copy_rows(con, partial)
             else:
                 _copy_file(con, warehouse, partial)
-        partial.replace(target)
     except (OSError, duckdb.Error, subprocess.CalledProcessError) as error:
         raise WarehouseError(f"{target}: cannot be written, so readers keep the last one: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 

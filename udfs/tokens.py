@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from models_py.durable import replacing
 from models_py.errors import DuckspectError
 from models_py.warehouse import warehouse_path
 
@@ -87,15 +88,12 @@ def remove_token(file: Path, name: str) -> None:
 
 
 def _write(file: Path, tokens: Sequence[Token]) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            json.dump({"tokens": [asdict(token) for token in tokens]}, stream, indent=2)
-        partial.replace(file)
+        with replacing(file) as partial:
+            partial.touch(0o600)
+            partial.write_text(json.dumps({"tokens": [asdict(token) for token in tokens]}, indent=2))
     except OSError as error:
         raise TokenError(f"{file}: cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _hash(token: str) -> str:

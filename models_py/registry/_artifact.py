@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from models_py import __version__
+from models_py.durable import make_folders
 from models_py.errors import RegistryError
 from models_py.images.decode import decode
 from models_py.model import Model, Spec
@@ -51,7 +52,7 @@ def save_artifact(
     model: Model, folder: Path, golden: Golden, snapshot: Snapshot | None, params: Mapping[str, Any]
 ) -> str:
     """Write an artifact into an empty folder; return its hash."""
-    folder.mkdir(parents=True)
+    make_folders(folder)
     write_tensors(model.state(), folder / TENSORS)
     tensors = {
         f"image.{number}": torch.frombuffer(bytearray(data), dtype=torch.uint8)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models_py import __version__
+from models_py.durable import put_in_place
 from models_py.errors import RegistryError
 from models_py.tasks import Threshold
 from models_py.warehouse import file_of, files_folder, transaction
@@ -156,7 +157,7 @@ def _commit(
     version = int(row[0]) if row else 1
     folder = incoming.with_name(str(version))
     shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it could write the row
-    incoming.rename(folder)
+    put_in_place(incoming, folder)
     try:
         with transaction(con):
             _insert(con, name, version, model, folder, sha256, origin)

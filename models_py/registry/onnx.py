@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from models_py.durable import replacing
 from models_py.errors import DuckspectError, RegistryError
 from models_py.model import Model
 
@@ -52,20 +53,19 @@ def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor], *, tol
         )
     whole = _Whole(model)
     batch = torch.stack([model.prepare(image) for image in images]).contiguous()
-    partial = file.with_name(f".{file.name}.partial.onnx")
     try:
-        with _quiet():
-            _write(whole, batch, partial, model)
-        apart = max(_difference(whole, part, partial) for part in (batch[:1], torch.cat([batch, batch])))
-        if apart > tolerance:
-            raise RegistryError(f"{file}: ONNX differs from torch by {apart:.2g} of the range, so it was not written.")
-        partial.replace(file)
+        with replacing(file, ".onnx") as partial:
+            with _quiet():
+                _write(whole, batch, partial, model)
+            apart = max(_difference(whole, part, partial) for part in (batch[:1], torch.cat([batch, batch])))
+            if apart > tolerance:
+                raise RegistryError(
+                    f"{file}: ONNX differs from torch by {apart:.2g} of the range, so it was not written."
+                )
     except ImportError as error:
         raise DuckspectError(_MISSING) from error
     except OSError as error:
         raise RegistryError(f"{file}: cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return apart
 
 

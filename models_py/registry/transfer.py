@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models_py.architectures import Architecture, find_architecture, list_architectures
+from models_py.durable import replacing
 from models_py.errors import RegistryError
 from models_py.images.decode import decode
 from models_py.images.encode import encode_png
@@ -72,18 +73,14 @@ def _export_zip(version: Version, model: Model, output: Path) -> str:
     read_golden(version.folder, described)
     if ROWS in described["files"]:
         read_rows(version.folder, described)
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        with replacing(output) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             for name in _FILES:
                 if (version.folder / name).exists():
                     archive.write(version.folder / name, name)
             archive.writestr(_THRESHOLDS, json.dumps(dict(model.spec.thresholds)))
-        partial.replace(output)
     except OSError as error:
         raise RegistryError(f"{output}: cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return "the artifact with its golden batch and rows"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from models_py.durable import replacing
 from models_py.errors import DuckspectError
 
 
@@ -78,13 +78,10 @@ class Checkpoint:
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
     own = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    save_file(own, partial, metadata)
-    partial.chmod(0o644)  # the library lets nobody else read it
-    with partial.open("rb+") as opened:
-        os.fsync(opened.fileno())
-    partial.replace(file)
+    with replacing(file) as partial:
+        save_file(own, partial, metadata)
+        partial.chmod(0o644)  # the library lets nobody else read it
 
 
 def read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
