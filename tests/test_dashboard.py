@@ -21,9 +21,9 @@ from models_py.errors import DuckspectError
 from models_py.registry import find, limit_warning, set_operating_point
 from models_py.warehouse import files_folder
 from udfs import connect
+from udfs.album import Album
 from udfs.build import publish
 from udfs.cli._pages import run_dashboard
-from udfs.ledger import Album
 from udfs.review import Review, ReviewError, record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -293,7 +293,7 @@ def test_an_image_that_the_server_kept_is_shown(warehouse, monkeypatch):
     from dashboard.source import find_source
 
     monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
-    kept = Album(files_folder(warehouse) / "served").keep(picture(7), "ab" * 32, "jpeg")
+    kept = Album(files_folder(warehouse) / "served").keep(picture(7), "ab" * 32, "jpeg").result()
     assert drawn(find_source(), kept, []).startswith(b"\x89PNG")
     assert drawn(find_source(), "/etc/passwd", []) is None
 

@@ -165,8 +165,14 @@ def test_a_request_without_a_body_is_answered_on_every_route(tokens):
 
 def test_a_request_without_an_answer_is_given_up(tokens):
     token = add_token(tokens, "line1", "writer")
-    status, _, reason = asyncio.run(ask(front(tokens, slow, seconds=0.05), token=token, query="slow"))
+    app = front(tokens, slow, seconds=0.05)
+    status, head, reason = asyncio.run(ask(app, token=token, query="slow"))
     assert (status, "0.05 seconds" in reason) == (504, True)
+    assert f"Send the request again with 'X-Request-Id: {head[b'x-request-id'].decode()}'" in reason
+    named = asyncio.run(ask(app, token=token, query="slow", headers=[(b"x-request-id", b"B-1042")]))
+    assert "X-Request-Id: B-1042" in named[2]
+    _, _, reason = asyncio.run(ask(app, path="/v1/models", token=token, query="slow"))
+    assert reason.endswith("Try again.")
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])

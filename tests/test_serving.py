@@ -136,6 +136,55 @@ def test_a_request_that_is_sent_again_is_recorded_once(server):
     assert asked(con, "select count(*) from raw.inspections where unit_id = 'U-twice'") == (1,)
 
 
+def test_a_request_that_is_sent_again_gets_the_verdict_that_is_on_record(server, warehouse):
+    def ask(name: str) -> dict:
+        answer = requests.post(
+            f"{server.url}/v1/models/odd/predict",
+            files={"image": png(906)},
+            headers=server.headers() | {"X-Request-Id": name},
+            timeout=30,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    first = ask("retry-2")
+    threshold = 0.0 if not first["is_defective"] else 1e9
+    server.settle()
+    server.attach("admin").execute(
+        f"from wh.query($$insert into ml.thresholds values ('odd', 1, '*', {threshold}, now(), 'test')$$)"
+    ).fetchall()
+    assert ask("another")["is_defective"] is not first["is_defective"], "a new threshold holds from the next request on"
+    assert ask("retry-2") == first
+    assert asked(server.attach(), "select count(*) from ml.verdicts where request_id = 'retry-2'") == (1,)
+
+
+def test_a_server_whose_journal_cannot_be_written_says_so_until_it_can(server, warehouse):
+    folder = journal_folder(warehouse)
+    moved = folder.with_name("moved")
+    server.settle()
+    folder.rename(moved)
+    folder.touch()
+    try:
+        refused = server.predict("kind", png(907))
+        assert (refused.status_code, "could not be stored" in refused.json()["error"]) == (503, True)
+        assert server.predict("kind", b"no image").status_code == 503, "a rejection is on record before it goes out"
+        ready = requests.get(f"{server.url}/readyz", timeout=30)
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        assert ready.json()["threads"]["journal"] == "its last task failed: Not a directory"
+        assert requests.get(f"{server.url}/v2/health/ready", timeout=30).status_code == 503
+    finally:
+        folder.unlink()
+        moved.rename(folder)
+    until = time.monotonic() + 60
+    while requests.get(f"{server.url}/readyz", timeout=30).status_code != 200:  # it tries by itself
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert server.predict("kind", png(907)).status_code == 200
+    threads = requests.get(f"{server.url}/readyz", timeout=30).json()["threads"]
+    assert {"journal", "ledger", "control", "images", "decode"} <= set(threads)
+    assert set(threads.values()) == {"ok"}
+
+
 def test_clients_that_ask_at_once_share_forward_passes_and_get_their_own_answers(server):
     images = [png(1000 + number, (None, "spot", "bar")[number % 3]) for number in range(24)]
     batches = server.metric("duckspect_batch_images_count"), server.metric("duckspect_batch_images_sum")
@@ -464,6 +513,13 @@ def test_a_server_that_is_killed_loses_no_verdict_that_it_gave(built, tmp_path):
             if answer.status_code == 200:
                 given.append(answer.json()["inspection_id"])
 
+    def ask_again(server: Server) -> dict:
+        headers = {"Authorization": f"Bearer {token}", "X-Request-Id": "before-the-end"}
+        url = f"{server.url}/v1/models/kind/predict"
+        return requests.post(url, files={"image": png(1999)}, headers=headers, timeout=30).json()
+
+    token = server.tokens["writer"]
+    before = ask_again(server)
     clients = [threading.Thread(target=load, args=(number,)) for number in range(4)]
     for client in clients:
         client.start()
@@ -478,8 +534,13 @@ def test_a_server_that_is_killed_loses_no_verdict_that_it_gave(built, tmp_path):
             "select verdicts.inspection_id, images.uri from ml.verdicts join raw.inspections using (inspection_id) "
             "join raw.images on images.image_id = verdicts.image_id"
         ).fetchall()
+        ids = con.execute("select request_id from ml.verdicts").fetchall()
     assert set(given) <= {row[0] for row in rows}
     assert all(row[1].startswith("urn:sha256:") for row in rows)
+    with serving(tmp_path / "w.duckdb", "--no-keep-images") as again:
+        assert ask_again(again) == before
+    with connect(tmp_path / "w.duckdb") as con:
+        assert con.execute("select request_id from ml.verdicts").fetchall() == ids
 
 
 def test_a_server_that_is_told_to_stop_finishes_what_is_at_work(built, tmp_path):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TextIO
 
 from models_py.errors import DuckspectError
+from udfs.threads import WorkerThread
 
 COMMANDS = ("build", "info", "ingest", "models", "publish", "review")
 """What may run in a server; training would starve its clients."""
@@ -88,7 +89,7 @@ class Control:
         self._listener.bind(os.fspath(self._place))
         self._place.chmod(0o600)
         self._listener.listen()
-        threading.Thread(target=self._listen, name="duckspect-control", daemon=True).start()
+        WorkerThread("control", self._accept, self._begin, is_vital=False)
 
     def close(self) -> None:
         """Take no more commands, and wait for the one that runs; those that wait for it are sent away."""
@@ -98,13 +99,16 @@ class Control:
         with self._busy:
             pass
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=self._attend, args=(client,), name="duckspect-command", daemon=True).start()
+    def _accept(self) -> socket.socket | None:
+        try:
+            return self._listener.accept()[0]
+        except OSError:
+            if self._listener.fileno() < 0:  # closed
+                return None
+            raise
+
+    def _begin(self, client: socket.socket) -> None:
+        threading.Thread(target=self._attend, args=(client,), name="duckspect-command", daemon=True).start()
 
     def _attend(self, client: socket.socket) -> None:
         """Read what a client wants, wait for its turn, and run it."""

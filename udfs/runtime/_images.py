@@ -6,9 +6,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 import cv2
@@ -22,6 +21,7 @@ from udfs.runtime._budget import Budget
 from udfs.runtime._cache import ByteCache
 from udfs.runtime._places import use_threads
 from udfs.runtime._roots import Roots
+from udfs.threads import WorkerPool
 
 T = TypeVar("T")
 
@@ -34,11 +34,11 @@ _HASH_SIZE = 400
 
 
 @cache
-def pool() -> ThreadPoolExecutor:
+def pool() -> WorkerPool:
     """Threads that read and decode; the device computes meanwhile."""
     cv2.setNumThreads(1)  # the images are the parallelism here
     count = max(2, os.cpu_count() or 1)
-    return ThreadPoolExecutor(count, "duckspect-decode", initializer=use_threads, initargs=(1,))
+    return WorkerPool("decode", count, partial(use_threads, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import Future
+from functools import cache, partial
 from typing import Any
 
 import torch
 
 from models_py.devices import find_devices
+from udfs.threads import WorkerPool
 
 _MOST_NARROW = 4
 _lock = threading.Lock()
@@ -28,7 +29,7 @@ class Place:
         self.device = device
         self.threads = threads
         self.at_work = 0
-        self._thread = ThreadPoolExecutor(1, f"duckspect-{name}", initializer=use_threads, initargs=(threads,))
+        self._thread = WorkerPool(name, 1, partial(use_threads, threads))
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         with _lock:

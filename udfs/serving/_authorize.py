@@ -86,13 +86,13 @@ class Guard:
         self._costs = Costs(cursor, rows or {})
         self._lock = threading.Lock()
         self._parser = duckdb.connect()
-        rows = self._parser.execute(
+        known = self._parser.execute(
             "select distinct function_name, function_type in ('table', 'table_macro', 'pragma') from duckdb_functions()"
         ).fetchall()
-        computing = {name.lower() for name, is_table in rows if not is_table}
+        computing = {name.lower() for name, is_table in known if not is_table}
         ours = {function.name for function in FUNCTIONS if not function.is_table}
         self._functions = (computing | ours) - _NOT_ONLY_COMPUTING
-        self._known_functions = {name.lower() for name, _ in rows} | _NOT_ONLY_COMPUTING
+        self._known_functions = {name.lower() for name, _ in known} | _NOT_ONLY_COMPUTING
         self._relations: frozenset[tuple[str, str]] = frozenset()
         self._database = ""
 

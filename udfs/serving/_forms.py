@@ -97,3 +97,4 @@ class Health(BaseModel):
     ready: bool
     models: dict[str, str] = Field(description="Each reference that was asked for, and the version that answers it")
     broken: list[str] = Field(description="References whose new version cannot be loaded; the one before answers")
+    threads: dict[str, str] = Field(description="The server's threads, and what is wrong with each; ok if nothing is")

@@ -123,8 +123,10 @@ class Front:
             async with asyncio.timeout(self._limits.seconds):
                 await self._app(scope, receive, answer.send)
         except TimeoutError as error:
-            reason = f"There was no answer within {self._limits.seconds:g} seconds. Try again."
-            raise _RefusalError(504, reason) from error
+            reason = f"There was no answer within {self._limits.seconds:g} seconds."
+            again = f" Send the request again with 'X-Request-Id: {answer.request_id}': it is recorded once."
+            is_judged = _JUDGES.fullmatch(scope["path"]) is not None
+            raise _RefusalError(504, reason + again if is_judged else f"{reason} Try again.") from error
 
     def _admit(self, scope: Scope, role: str) -> None:
         token = self._keyring.find(_given_token(scope))
@@ -249,6 +251,11 @@ def _has_body(scope: Scope) -> bool:
 def _request_id(scope: Scope) -> str:
     given = _header(scope, b"x-request-id")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def named_by_client(scope: Scope) -> bool:
+    """Whether the request's id is the client's own, so that it may have been sent before."""
+    return _header(scope, b"x-request-id") == scope["state"]["request_id"]
 
 
 def _given_token(scope: Scope) -> str:

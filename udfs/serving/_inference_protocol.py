@@ -14,12 +14,14 @@ from fastapi.responses import JSONResponse, Response
 
 from models_py import __version__
 from models_py.registry import Version, find, list_versions
+from udfs.entries import Entry
 from udfs.serving._bodies import RequestError, apart
-from udfs.serving._front import token_of
+from udfs.serving._front import named_by_client, token_of
 from udfs.serving._judge import Question, UnusableImageError, Verdict
 from udfs.serving._routes import _PROBLEMS, Service, _some
 from udfs.serving._tensors import HEADER, INPUTS, MOST_IMAGES, OUTPUTS, Inference, read_inference
 from udfs.serving._verdict import as_json
+from udfs.threads import is_able
 
 _PACKED = {"FP64": "<d", "BOOL": "<?"}
 Name = Annotated[str, Path(description="Model name; its champion answers")]
@@ -78,9 +80,9 @@ def protocol(service: Service) -> APIRouter:
     def live() -> dict[str, bool]:
         return {"live": True}
 
-    @router.get("/health/ready", summary="Whether it can judge")
-    def ready() -> dict[str, bool]:
-        return {"ready": True}
+    @router.get("/health/ready", summary="Whether it can judge", responses={503: {"description": "It cannot"}})
+    def ready() -> JSONResponse:
+        return JSONResponse({"ready": is_able()}, 200 if is_able() else 503)
 
     @router.get("/models/{name}", summary="A model", responses=_some(401, 404))
     @router.get("/models/{name}/versions/{version}", summary="A version", responses=_some(401, 404))
@@ -106,7 +108,7 @@ def protocol(service: Service) -> APIRouter:
         usable = [item for item in found if isinstance(item, Verdict)]
         if not usable:
             raise RequestError(422, str(found[0]))
-        return await asyncio.to_thread(_answer, asked, found, usable[0].served.version)
+        return await asyncio.to_thread(_answer, asked, found, usable[0].entry)
 
     return router
 
@@ -134,6 +136,7 @@ async def _judged(service: Service, asked: Inference, reference: str, call: Call
             reference,
             request_id if len(asked.images) == 1 else f"{request_id}.{place}",
             client,
+            named_by_client(call.scope),
             data=image if isinstance(image, bytes) else None,
             uri=image if isinstance(image, str) else None,
             **asked.context,
@@ -154,17 +157,17 @@ def _values(found: list[Verdict | UnusableImageError], name: str) -> list[Any]:
         return ["" if isinstance(item, Verdict) else str(item) for item in found]
     empty = {"FP64": 0.0, "BOOL": False, "BYTES": ""}[OUTPUTS[name]]
     read: Callable[[Verdict], Any] = {
-        "label": lambda verdict: verdict.answer.label,
-        "confidence": lambda verdict: verdict.answer.confidence,
-        "score": lambda verdict: verdict.answer.score,
-        "is_defective": lambda verdict: bool(verdict.defects),
-        "regions": lambda verdict: json.dumps(as_json(verdict.regions)),
+        "label": lambda verdict: verdict.entry.label,
+        "confidence": lambda verdict: verdict.entry.confidence,
+        "score": lambda verdict: verdict.entry.score,
+        "is_defective": lambda verdict: bool(verdict.entry.is_defective),
+        "regions": lambda verdict: json.dumps(as_json(verdict.entry.regions or [])),
         "defects": lambda verdict: json.dumps(as_json(verdict.defects)),
     }[name]
     return [read(item) if isinstance(item, Verdict) else empty for item in found]
 
 
-def _answer(asked: Inference, found: list[Verdict | UnusableImageError], version: Version) -> Response:
+def _answer(asked: Inference, found: list[Verdict | UnusableImageError], entry: Entry) -> Response:
     outputs, binary = [], b""
     for name, is_binary in asked.outputs:
         output: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": [len(found)]}
@@ -176,7 +179,7 @@ def _answer(asked: Inference, found: list[Verdict | UnusableImageError], version
         else:
             output["data"] = values
         outputs.append(output)
-    described = {"model_name": version.name, "model_version": str(version.version), "outputs": outputs}
+    described = {"model_name": entry.model, "model_version": str(entry.version), "outputs": outputs}
     if asked.id is not None:
         described["id"] = asked.id
     if not binary:

@@ -6,14 +6,17 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from models_py.errors import DuckspectError
-from udfs.ledger import Album, Entry, Ledger, identify
+from udfs.album import Album
+from udfs.entries import Entry, identify
+from udfs.ledger import Ledger
 from udfs.pictures import drawing, inspect
-from udfs.runtime import PREDICT, Answer, Asked, Query, Runtime, Served, Source, Told
+from udfs.runtime import PREDICT, Asked, Query, Runtime, Served, Source, Told
 from udfs.serving._lineup import Lineup
 from udfs.serving._meters import Meters
 from udfs.serving._verdict import as_json, defects_of, regions_of
@@ -27,11 +30,15 @@ class UnusableImageError(DuckspectError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One image that a client wants judged, by bytes or by URI; what it shows makes it an inspection."""
+    """One image that a client wants judged, by bytes or by URI; what it shows makes it an inspection.
+
+    It is repeatable if the client named the request, so that it may have been sent before.
+    """
 
     reference: str
     request_id: str
     client: str
+    is_repeatable: bool = False
     data: bytes | None = None
     uri: str | None = None
     unit_id: str | None = None
@@ -51,32 +58,30 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer on record."""
+    """An answer on record, and what counts of it at the thresholds of its time."""
 
-    served: Served
-    answer: Answer
-    regions: list[dict[str, Any]]
-    defects: list[dict[str, Any]]
     entry: Entry
+    defects: list[dict[str, Any]]
+    thresholds: dict[str, float]
 
     def described(self) -> dict[str, Any]:
         """The fields of `predict`, and what became of them."""
-        version, entry = self.served.version, self.entry
+        entry = self.entry
         return {
             "request_id": entry.request_id,
             "inspection_id": entry.inspection_id,
             "image_id": entry.image_id,
-            "model": version.name,
-            "version": version.version,
-            "task": version.task,
-            "label": self.answer.label,
-            "confidence": self.answer.confidence,
-            "score": self.answer.score,
-            "regions": as_json(self.regions),
+            "model": entry.model,
+            "version": entry.version,
+            "task": entry.task,
+            "label": entry.label,
+            "confidence": entry.confidence,
+            "score": entry.score,
+            "regions": as_json(entry.regions or []),
             "error": None,
-            "is_defective": bool(self.defects),
+            "is_defective": entry.is_defective,
             "defects": as_json(self.defects),
-            "thresholds": self.served.thresholds,
+            "thresholds": self.thresholds,
             "width": entry.width,
             "height": entry.height,
             "latency_ms": entry.latency_ms,
@@ -100,15 +105,26 @@ class Judge:
         served, told = await self._told(question)
         if told.error is not None:
             self._meters.verdicts.labels(served.version.name, served.version.version, "unusable").inc()
-            self._ledger.add(_rejection(question, served, told.error))
+            await asyncio.wrap_future(self._ledger.add(_rejection(question, served, told.error)))
             raise UnusableImageError(told.error)
-        regions = regions_of(told.answer)
-        defects = defects_of(served, told.answer, regions)
+        entry = _entry(question, served, told, await self._uri(question, told))
+        defects = defects_of(entry, served.thresholds)
         latency = (time.perf_counter() - started) * 1000
-        entry = _entry(question, served, told, regions, is_defective=bool(defects), latency_ms=latency)
-        await asyncio.wrap_future(self._ledger.add(entry))
+        entry = replace(entry, is_defective=bool(defects), latency_ms=latency)
+        stored = await self._record(question, entry)
         self._meters.judged(served, told, is_defective=bool(defects))
-        return Verdict(served, told.answer, regions, defects, entry)
+        if stored is entry:
+            return Verdict(entry, defects, served.thresholds)
+        thresholds = await asyncio.to_thread(self._ledger.thresholds, stored)
+        return Verdict(stored, defects_of(stored, thresholds), thresholds)
+
+    async def _record(self, question: Question, entry: Entry) -> Entry:
+        """What is on record of a question: this entry, or that of an earlier request with its id."""
+        if question.is_repeatable:
+            known = await asyncio.to_thread(self._ledger.find, entry)
+            if known is not None:
+                return known
+        return await asyncio.wrap_future(self._ledger.add(entry))
 
     async def drawn(self, question: Question, verdict: Verdict) -> bytes:
         """The image with what counts drawn on it, as PNG."""
@@ -127,17 +143,23 @@ class Judge:
             telling = self._direct.tell(question.source, served, PREDICT, self._keep(question))
         return served, await asyncio.wrap_future(telling)
 
-    def _keep(self, question: Question) -> Callable[[bytes, dict[str, Any]], str]:
-        """Where the image is found later; an upload that is not kept has a name that nobody can open."""
+    def _keep(self, question: Question) -> Callable[[bytes, dict[str, Any]], Future[str] | None]:
+        """Begin to keep an upload, if uploads are kept."""
 
-        def keep(data: bytes, facts: dict[str, Any]) -> str:
-            if question.uri is not None:
-                return question.uri
-            if self._album is None:
-                return f"urn:sha256:{facts['sha256']}"
+        def keep(data: bytes, facts: dict[str, Any]) -> Future[str] | None:
+            if question.uri is not None or self._album is None:
+                return None
             return self._album.keep(data, facts["sha256"], facts["format"])
 
         return keep
+
+    async def _uri(self, question: Question, told: Told) -> str:
+        """Where the image is found later; an upload that is not kept has a name that nobody can open."""
+        if question.uri is not None:
+            return question.uri
+        if told.kept is None:
+            return f"urn:sha256:{told.facts['sha256']}"
+        return str(await asyncio.wrap_future(told.kept))
 
 
 def _visible(verdict: Verdict) -> list[dict[str, Any]]:
@@ -148,7 +170,7 @@ def _asked(question: Question, served: Served, uri: str, *parts: object) -> Entr
     """What is on record of every question; `parts` tell it from others of the same request."""
     version = served.version
     return Entry(
-        verdict_id=identify(question.request_id, version.reference, *parts),
+        verdict_id=identify(question.request_id, question.reference, *parts),
         request_id=question.request_id,
         model=version.name,
         version=version.version,
@@ -166,20 +188,12 @@ def _rejection(question: Question, served: Served, error: str) -> Entry:
     return replace(_asked(question, served, uri, error), error=error)
 
 
-def _entry(
-    question: Question,
-    served: Served,
-    told: Told,
-    regions: list[dict[str, Any]],
-    *,
-    is_defective: bool,
-    latency_ms: float,
-) -> Entry:
+def _entry(question: Question, served: Served, told: Told, uri: str) -> Entry:
     facts, answer = told.facts, told.answer
     shown = (question.unit_id, question.line_id, question.station_id, question.product_type, question.captured_at)
     image_id = facts["sha256"]
     return replace(
-        _asked(question, served, told.kept, image_id, *shown),
+        _asked(question, served, uri, image_id, *shown),
         inspection_id=identify(question.request_id, image_id, *shown) if question.is_inspection else None,
         image_id=image_id,
         format=facts["format"],
@@ -195,12 +209,10 @@ def _entry(
         label=answer.label,
         confidence=answer.confidence,
         score=answer.score,
-        regions=regions,
-        is_defective=is_defective,
+        regions=regions_of(answer),
         brightness=facts["brightness"],
         sharpness=facts["sharpness"],
         is_cached=told.is_cached,
         batch_images=told.batch,
         seconds=told.seconds / told.batch if told.batch else 0.0,
-        latency_ms=latency_ms,
     )

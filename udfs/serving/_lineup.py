@@ -12,11 +12,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from models_py.errors import DuckspectError
 from udfs.runtime import Query, Runtime, Served
+from udfs.threads import WorkerPool
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,7 +58,7 @@ class Lineup:
         self._runtime = runtime
         self._con = con.cursor()
         self._con.execute(_STATE)
-        self._registry = ThreadPoolExecutor(1, "duckspect-registry")  # nobody else's work is in front of a look
+        self._registry = WorkerPool("registry", 1)  # nobody else's work is in front of a look
         self._state: object = None
         self._generation = 0
         self._found: OrderedDict[str, tuple[int, Served]] = OrderedDict()

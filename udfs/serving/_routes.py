@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from models_py.registry import aliases, find, list_versions
 from udfs.serving import _forms as forms
 from udfs.serving._bodies import RequestError, apart, decoded, multipart, sentence, validated
-from udfs.serving._front import token_of
+from udfs.serving._front import named_by_client, token_of
 from udfs.serving._judge import Judge, Question
 from udfs.serving._lineup import Lineup
 from udfs.serving._meters import Meters
 from udfs.session import Session
+from udfs.threads import is_able, thread_states
 
 _PNG = "image/png"
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -107,10 +108,17 @@ def routes(service: Service) -> APIRouter:
     def alive() -> str:
         return "ok"
 
-    @router.get("/readyz", summary="Whether it can judge", tags=["health"])
-    def ready() -> forms.Health:
+    @router.get(
+        "/readyz",
+        summary="Whether it can judge",
+        tags=["health"],
+        response_model=forms.Health,
+        responses={503: {"model": forms.Health, "description": "It cannot, and which thread is in trouble"}},
+    )
+    def ready() -> JSONResponse:
         serving = {reference: served.version.reference for reference, served in service.lineup.serving.items()}
-        return forms.Health(ready=True, models=serving, broken=service.lineup.broken)
+        found = forms.Health(ready=is_able(), models=serving, broken=service.lineup.broken, threads=thread_states())
+        return JSONResponse(found.model_dump(), 200 if found.ready else 503)
 
     @router.get(
         "/metrics", summary="For Prometheus", tags=["health"], responses=_some(401), response_class=PlainTextResponse
@@ -162,9 +170,8 @@ async def _question(reference: str, call: Call, context: forms.Asked) -> Questio
         )
     if uri is None and not data:
         raise RequestError(422, "The image is empty.")
-    return Question(
-        reference, call.scope["state"]["request_id"], token_of(call.scope).name, data=data or None, uri=uri, **given
-    )
+    request_id, client = call.scope["state"]["request_id"], token_of(call.scope).name
+    return Question(reference, request_id, client, named_by_client(call.scope), data or None, uri, **given)
 
 
 def _from_json(body: bytes) -> tuple[forms.Request, bytes | None]:

@@ -21,8 +21,9 @@ from models_py.errors import DuckspectError
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, warehouse_path
 from udfs import connect
 from udfs.addresses import Address
+from udfs.album import Album
 from udfs.handover import Control, Run
-from udfs.ledger import Album, Ledger, journal_folder
+from udfs.ledger import Ledger, journal_folder
 from udfs.serving._app import application
 from udfs.serving._authorize import Guard
 from udfs.serving._front import App, Limits

@@ -6,7 +6,8 @@ import base64
 import math
 from typing import Any
 
-from udfs.runtime import Answer, Served
+from udfs.entries import Entry
+from udfs.runtime import Answer
 
 _GOOD = "good"
 _SIDES = ("confidence", "x1", "y1", "x2", "y2", "area")
@@ -25,22 +26,20 @@ def regions_of(answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def defects_of(served: Served, answer: Answer, regions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The regions that count."""
-    points = served.thresholds
-    everywhere = points.get("*")
-    task = served.version.task
+def defects_of(entry: Entry, points: dict[str, float]) -> list[dict[str, Any]]:
+    """The regions that count at operating points."""
+    everywhere, regions, task = points.get("*"), entry.regions or [], entry.task
     if task in ("detect", "segment"):
         lowest = {region["label"]: points.get(region["label"], everywhere) for region in regions}
         return [region for region in regions if region["confidence"] >= (lowest[region["label"]] or 0.0)]
-    is_over = everywhere is not None and answer.score >= everywhere
+    is_over = everywhere is not None and entry.score is not None and entry.score >= everywhere
     if task == "classify":
-        is_bad = answer.label != _GOOD if everywhere is None else is_over
+        is_bad = entry.label != _GOOD if everywhere is None else is_over
         return [region for region in regions if region["label"] != _GOOD][:1] if is_bad else []
     if not is_over:
         return []
     nowhere = dict.fromkeys(("x1", "y1", "x2", "y2", "area", "mask"))
-    return [{"label": "anomaly", "confidence": answer.confidence, **nowhere}]
+    return [{"label": "anomaly", "confidence": entry.confidence, **nowhere}]
 
 
 def as_json(regions: list[dict[str, Any]]) -> list[dict[str, Any]]:
