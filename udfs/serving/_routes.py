@@ -33,7 +33,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": forms.Problem, "description": "The image or a field cannot be used"},
     429: {"model": forms.Problem, "description": "Too many requests wait; see Retry-After"},
     503: {"model": forms.Problem, "description": "The verdict could not be stored, or the model not be loaded"},
-    504: {"model": forms.Problem, "description": "There was no answer in time"},
+    504: {"model": forms.Problem, "description": "There was no answer in time; ask again with the same X-Request-Id"},
 }
 _FIELDS = forms.Context.model_json_schema()["properties"]
 _BODY = {
