@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models_py.errors import ImageError, IncompleteImageError
 from models_py.images import ImageFacts, Limits, probe
-from models_py.images.regions import Box, Polygon, bounds, is_empty_mask
+from models_py.images.regions import is_empty_mask
 from models_py.ingest._ledger import Entry
 from models_py.ingest._masks import MaskStore
 from models_py.ingest._rows import Row, Rows
+from models_py.ingest._shapes import bounds_in_image, box_in_pixels, polygon_in_pixels
 from models_py.layouts import GOOD, Label, Layout, Reject, Sample, Stat
-
-_ROUNDING = 0.01
-"""Pixels by which a box may leave the image through rounding of fractions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,60 +180,11 @@ def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) 
 def _check(label: Label, image: Image, context: Context) -> Row:
     if context.classes and label.label not in context.classes:
         raise ImageError(f"unknown class {label.label!r}; the classes are {', '.join(sorted(context.classes))}")
-    polygon = _polygon_in_pixels(label, image.facts) if label.polygon else None
-    box = _bounds(polygon, image.facts) if polygon else _box_in_pixels(label, image.facts)
+    polygon = polygon_in_pixels(label, image.facts) if label.polygon else None
+    box = bounds_in_image(polygon, image.facts) if polygon else box_in_pixels(label, image.facts)
     mask_uri, mask_id = _mask(label, image.facts, context) if label.kind == "mask" else (None, None)
     annotated = int(label.annotated_at.timestamp() * 1e6) if label.annotated_at else None
     return (label.kind, label.label, *box, mask_uri, label.split, label.annotator, annotated, mask_id, polygon)
-
-
-def _polygon_in_pixels(label: Label, facts: ImageFacts) -> Polygon:
-    """The points as given, in pixels. Some tools set them on edges, some on centres of pixels: one may lie outside."""
-    width, height = facts.width, facts.height
-    frame_width, frame_height = label.frame or (width, height)
-    scales = width / frame_width, height / frame_height
-    rings = tuple(tuple(value * scales[i % 2] for i, value in enumerate(ring)) for ring in label.polygon or ())
-    outside = [
-        (x, y)
-        for ring in rings
-        for x, y in zip(ring[0::2], ring[1::2], strict=True)
-        if not (-1 <= x <= width + 1 and -1 <= y <= height + 1)
-    ]
-    if outside:
-        raise ImageError(
-            f"polygon: the point ({outside[0][0]:g}, {outside[0][1]:g}) is out of bounds of the image, "
-            f"{width} x {height} pixels"
-        )
-    return rings
-
-
-def _bounds(polygon: Polygon, facts: ImageFacts) -> Box:
-    x1, y1, x2, y2 = bounds(polygon)
-    x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(facts.width)), min(y2, float(facts.height))
-    if x1 >= x2 or y1 >= y2:
-        raise ImageError(f"polygon: it is empty, its bounds are ({x1:g}, {y1:g}, {x2:g}, {y2:g})")
-    return x1, y1, x2, y2
-
-
-def _box_in_pixels(label: Label, facts: ImageFacts) -> Box | tuple[None, None, None, None]:
-    if label.box is None:
-        return None, None, None, None
-    width, height = facts.width, facts.height
-    x1, y1, x2, y2 = label.box
-    if label.frame is None and 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
-        return label.box
-    frame_width, frame_height = label.frame or (width, height)
-    scale_x, scale_y = width / frame_width, height / frame_height
-    x1, y1, x2, y2 = x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y
-    if not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise ImageError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is not finite")
-    if x1 >= x2 or y1 >= y2:
-        raise ImageError(f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is empty or inverted; x1 < x2 and y1 < y2 must hold")
-    if min(x1, y1) < -_ROUNDING or x2 > width + _ROUNDING or y2 > height + _ROUNDING:
-        raise ImageError(
-            f"box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) is out of bounds of the image, {width} x {height} pixels"
-        )
-    return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
 
 
 def _mask(label: Label, facts: ImageFacts, context: Context) -> tuple[str, str]:
