@@ -46,7 +46,8 @@ def register(con, name, task, labels):
 def add_image(con, image, labels, boxes=()):
     con.execute("insert into raw.images values (?, ?, 'drawn', 'png', 100, 100, 3, 1, now())", [image, f"/{image}.png"])
     con.execute(
-        "insert into raw.files values (?, 1, '1', 'image', ?, 'drawn', ?, now())",
+        "insert into raw.files (uri, size_bytes, version, role, sha256, layout, label_set_id, seen_at) "
+        "values (?, 1, '1', 'image', ?, 'drawn', ?, now())",
         [f"/{image}.png", image, f"set {image}"],
     )
     for number, label in enumerate(labels):

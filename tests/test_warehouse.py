@@ -92,7 +92,10 @@ def before_polygons(warehouse, folder):
         (folder / migration.name).write_text(migration.sql)
     with duckdb.connect(warehouse) as con:
         migrate(con, folder=folder)
-        con.execute("insert into raw.files values ('a', 1, 'v', 'image', 'i', 'coco', 'set', now())")
+        con.execute(
+            "insert into raw.files (uri, size_bytes, version, role, layout, label_set_id, seen_at) "
+            "values ('a', 1, 'v', 'image', 'coco', 'set', now())"
+        )
         for kind, corner, mask in (("class", None, None), ("box", 1, None), ("mask", None, "m.png")):
             con.execute(
                 "insert into raw.annotations (annotation_id, image_id, uri, kind, label, x1, y1, x2, y2, mask_uri, "
