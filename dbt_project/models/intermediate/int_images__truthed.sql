@@ -21,7 +21,7 @@ final as (
         if(count(*) filter (where label_source = 'review') > 0, 'review', 'annotation') as truth_source,
         bool_or(label <> 'good') as is_defective,
         -- Boxes can be judged where every defect has one.
-        not bool_or(label <> 'good') or bool_or(x1 is not null and label <> 'good') as has_boxes,
+        not bool_or(label <> 'good') or bool_or(kind in ('box', 'polygon') and label <> 'good') as has_boxes,
         max(annotated_at) as decided_at,
         coalesce(list_sort(list(distinct label) filter (where label <> 'good')), ['good']) as gold_labels
     from labels

@@ -37,7 +37,7 @@ superseded as (
         case
             when annotations.is_good then reviews.label <> 'good'
             when not reviews.has_region then reviews.label <> annotations.label
-            when annotations.x1 is not null
+            when annotations.kind in ('box', 'polygon')
                 then {{ overlap('annotations', 'reviews') }} >= {{ var('same_defect_overlap') }}
             else false
         end

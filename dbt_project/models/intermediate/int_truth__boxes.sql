@@ -20,7 +20,7 @@ final as (
         x2,
         y2
     from labels
-    where is_gold and x1 is not null and label <> 'good'
+    where is_gold and kind in ('box', 'polygon') and label <> 'good'
 
 )
 

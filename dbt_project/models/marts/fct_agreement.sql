@@ -11,7 +11,7 @@ defects as (
 annotations as (
 
     select * from {{ ref('int_labels__merged') }}
-    where label_source = 'annotation' and x1 is not null and annotator is not null
+    where label_source = 'annotation' and kind in ('box', 'polygon') and annotator is not null
 
 ),
 
