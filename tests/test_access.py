@@ -231,10 +231,15 @@ def test_a_folder_has_one_worker_and_names_it(tmp_path):
 
 def test_processes_that_were_forked_do_not_hold_the_folder(tmp_path):
     ours, theirs = multiprocessing.Pipe()
+
+    def live():
+        theirs.send("here")
+        theirs.recv()
+
     with FolderLock(tmp_path, "This"):
-        child = multiprocessing.get_context("fork").Process(target=theirs.recv)
+        child = multiprocessing.get_context("fork").Process(target=live)
         child.start()
-    assert child.is_alive()
+        assert ours.recv() == "here"
     assert holder_of(tmp_path) is None
     ours.send("enough")
     child.join()
