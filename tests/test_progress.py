@@ -74,12 +74,19 @@ def test_a_log_is_silent_once_the_result_comes(clock, capsys):
 def test_a_terminal_shows_the_same_facts_and_the_sentences_above(clock):
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[words]}"),
+    )
     with Progress(*columns, console=console, auto_refresh=False) as bar:
         shown = Bar(bar, clock)
         shown.update("Hashing", 0, 956)
         clock.now += 10
         shown.update("Hashing", 400, 956)
+        bar.refresh()
+        shown.update("Hashing", 500, 956, words="word " * 40)
         bar.refresh()
         shown.say("epoch 1: [good]")
         shown.update("Registering")
@@ -87,6 +94,7 @@ def test_a_terminal_shows_the_same_facts_and_the_sentences_above(clock):
     assert "400 of 956 images, 40/s, 14 s left" in text.getvalue()
     assert "epoch 1: [good]" in text.getvalue()
     assert "Registering" in text.getvalue()
+    assert "…" not in text.getvalue(), "words get the room that is left"
 
 
 @pytest.mark.parametrize(

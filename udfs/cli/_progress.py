@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_VARIABLE = "DUCKSPECT_PROGRESS_SECONDS"
 _EVERY = 10.0
+_BAR, _REST = 16, 14
+"""Characters of a bar, and of the time and the gaps beside it; words get what is left of a terminal's width."""
+_TEXTS = ("description", "fields[facts]", "fields[words]")
 
 
 @dataclass(slots=True)
@@ -132,12 +135,14 @@ class Bar(Display):
 
     def show(self, stage: Stage, *, is_new: bool) -> None:
         facts = stage.facts(self._clock()) if stage.done or stage.total else ""
+        room = self._bar.console.width - len(stage.what) - len(facts) - _BAR - _REST
+        shown = {"facts": facts, "words": stage.words[: max(0, room)]}
         if is_new:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(stage.title, total=stage.total, completed=stage.done, facts=facts)
+            self._task = self._bar.add_task(stage.what, total=stage.total, completed=stage.done, **shown)
         elif self._task is not None:
-            self._bar.update(self._task, description=stage.title, total=stage.total, completed=stage.done, facts=facts)
+            self._bar.update(self._task, total=stage.total, completed=stage.done, **shown)
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
@@ -162,8 +167,9 @@ def display() -> Iterator[Display]:
         finally:
             log.close()
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+    what, facts, words = (TextColumn(f"{{task.{name}}}", markup=False) for name in _TEXTS)
+    columns = (what, BarColumn(_BAR), facts, TimeElapsedColumn(), words)
+    with Progress(*columns, console=console, transient=True) as bar:
         yield Bar(bar)
 
 

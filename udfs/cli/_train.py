@@ -49,7 +49,9 @@ class Shown:
 
     def epoch(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
         found = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None and _is_shown(name)]
-        self._last = "".join(f", {text.removeprefix('val/')}" for text in found if text.startswith("val/"))[:40]
+        self._last = "".join(
+            f", {text.removeprefix('val/')}" for text in found if text.startswith("val/") and "loss" not in text
+        )[:40]
         self._shown.say(f"epoch {epoch}: {', '.join(found)}")
 
     def progress(self, what: str, done: int, total: int | None, unit: str = "images", words: str = "") -> None:
