@@ -43,7 +43,7 @@ class Stage:
         """What is done, how fast, and how long the rest will take."""
         seconds = now - self.started
         if not self.done and not self.total:
-            return f"{duration(seconds)} so far" if seconds >= 1 else ""
+            return f"{duration(seconds)} so far"
         found = [f"{self.done:,} of {self.total:,} {self.unit}" if self.total else f"{self.done:,} {self.unit}"]
         rate = (self.done - self.first) / seconds if seconds > 0 else 0.0
         if rate:
