@@ -237,7 +237,7 @@ def test_processes_that_were_forked_do_not_hold_the_folder(tmp_path):
         theirs.recv()
 
     with FolderLock(tmp_path, "This"):
-        child = multiprocessing.get_context("fork").Process(target=live)
+        child = multiprocessing.get_context("fork").Process(target=live, daemon=True)
         child.start()
         assert ours.recv() == "here"
     assert holder_of(tmp_path) is None
