@@ -21,7 +21,7 @@ class Commands:
     def __init__(self, warehouse, **options):
         self.warehouse = warehouse
         self.ran = []
-        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.begun, self.let_go, self.is_busy = threading.Event(), threading.Event(), threading.Event()
         self.control = Control(warehouse, self.run, **options)
 
     def run(self, arguments, folder, out, err):
@@ -35,7 +35,13 @@ class Commands:
 
     def ask(self, word, said=None):
         words = []
-        status = hand_over(self.warehouse, ["info", word], lambda name, text: words.append((name, text)))
+
+        def write(name, text):
+            words.append((name, text))
+            if "is busy" in text:
+                self.is_busy.set()
+
+        status = hand_over(self.warehouse, ["info", word], write)
         if said is not None:
             said += [words, status]
         return words, status
@@ -90,6 +96,7 @@ def test_a_command_waits_for_the_one_that_runs_and_says_so(commands):
     assert commands.begun.wait(10)
     waiting = threading.Thread(target=commands.ask, args=("later", second))
     waiting.start()
+    assert commands.is_busy.wait(10)
     with socket.socket(socket.AF_UNIX) as client:  # one that waits, too, and goes away
         client.connect(os.fspath(_place(commands.warehouse)))
         client.sendall(b'{"arguments": ["info", "given up"], "folder": "/"}\n')

@@ -80,10 +80,10 @@ class Guard:
     def __init__(
         self,
         cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
-        rows: Mapping[str, float] | None = None,
+        most_rows: Mapping[str, float] | None = None,
     ) -> None:
         self._cursor = cursor
-        self._costs = Costs(cursor, rows or {})
+        self._costs = Costs(cursor, most_rows or {})
         self._lock = threading.Lock()
         self._parser = duckdb.connect()
         known = self._parser.execute(
