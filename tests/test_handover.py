@@ -158,7 +158,7 @@ def test_relative_paths_are_the_callers_and_nothing_of_this_process_changes(serv
     assert run_for(["ingest", "missing", "-w", "w.duckdb"], tmp_path, out, err) == 1
     assert f"nothing at '{tmp_path}/missing'" in err.getvalue()
     assert run_for(["models", "show", "nothing", "-w", "w.duckdb"], tmp_path, out, err) == 1
-    assert run_for(["models", "show", "-w", "w.duckdb"], tmp_path, out, err) == 2
+    assert run_for(["models", "show", "-w", "w.duckdb"], tmp_path, out, err) == 1  # who typed it was told before
     assert "again@1 is registered" in out.getvalue()
     assert "Registered: again, area" in err.getvalue()
     assert set(seen) == {(str(elsewhere), True, True)}

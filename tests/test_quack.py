@@ -60,6 +60,19 @@ def test_a_reader_is_refused_what_is_not_reading_and_the_server_goes_on(server, 
     assert con.execute("from wh.query('select 42')").fetchone() == (42,)
 
 
+def test_a_query_that_would_never_end_is_refused_before_it_begins_and_memory_is_limited(server):
+    con = server.attach()
+    for sql in ("select count(*) from range(10_000_000_000)", "select len(range(800_000_000))"):
+        with pytest.raises(duckdb.Error, match="Authorization failed"):
+            con.execute(f"from wh.query('{sql}')").fetchall()
+    assert server.says("by its plan it goes through 1e+10 rows, and a reader's may go through 1e+09")
+    assert server.says("range() as a value must have a length that is written down")
+    settings = "select current_setting('memory_limit'), current_setting('max_temp_directory_size')"
+    memory, temporary = server.attach("admin").execute(f"from wh.query($${settings}$$)").fetchone()
+    assert temporary == "10.0 GiB"
+    assert memory != duckdb.execute("select current_setting('memory_limit')").fetchone()[0]
+
+
 def test_a_writer_writes_rows_and_no_more(server):
     con = server.attach("writer")
     con.execute("from wh.query('create table notes as select 1 as a')").fetchall()

@@ -66,23 +66,17 @@ def _hand_over(error: BusyWarehouseError) -> None:
 
 def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
     """Run a command of another process in this one, where others go on, and return its exit status."""
-    caller = Caller(folder, out, err)
-    with on_behalf_of(caller):
-        return _run(arguments, caller)
+    with on_behalf_of(Caller(folder, out, err)):
+        return _run(arguments)
 
 
-def _run(arguments: Sequence[str], caller: Caller) -> int:
-    import click
-
+def _run(arguments: Sequence[str]) -> int:
     from models_py.errors import DuckspectError
 
     try:
         status = app(list(arguments), standalone_mode=False)
     except DuckspectError as error:
         return _say(str(error))
-    except click.ClickException as error:
-        error.show(caller.err)
-        return error.exit_code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
