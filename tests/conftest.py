@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import PATIENCE
 
 from udfs import connect
 
@@ -65,7 +66,7 @@ def duckspect(*arguments: str, env: dict[str, str] | None = None, stdin: str = "
         capture_output=True,
         text=True,
         input=stdin,
-        timeout=300,
+        timeout=PATIENCE,
         env={**os.environ, **(env or {})},
         check=False,
     )

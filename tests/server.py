@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import requests
+from waiting import PATIENCE, wait_for
 
 from udfs.handover import hand_over
 from udfs.serving._quack import load_quack
@@ -42,35 +42,27 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "udfs.cli", "serve", "--warehouse", str(warehouse)]
         command += ["--tokens", str(self.tokens_file), "--http", f"127.0.0.1:{port}"]
-        command += ["--quack", f"127.0.0.1:{self.quack_port}", *options]
+        command += ["--quack", f"127.0.0.1:{self.quack_port}", "--timeout", str(PATIENCE), *options]
         with self.log.open("w") as stream:
             self.process = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ)
         self._await_ready()
 
     def _await_ready(self) -> None:
-        until = time.monotonic() + 60
-        while "Ready." not in self.said():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < until, self.said()
-            time.sleep(0.05)
+        wait_for(lambda: "Ready." in self.said() or self.process.poll() is not None, self.said)
+        assert self.process.poll() is None, self.said()
 
     def said(self) -> str:
         return self.log.read_text()
 
     def says(self, text: str) -> bool:
-        """Whether the log holds a text within a moment: an answer is logged once it is sent."""
-        until = time.monotonic() + 5
-        while text not in self.said():
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.02)
-        return True
+        """Whether the log comes to hold a text: an answer is logged once it is sent."""
+        return wait_for(lambda: text in self.said(), self.said)
 
     def headers(self, role: str = "writer") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[role]}"}
 
     def get(self, path: str, role: str = "reader", **given: object) -> requests.Response:
-        return requests.get(self.url + path, headers=self.headers(role), timeout=30, **given)
+        return requests.get(self.url + path, headers=self.headers(role), timeout=PATIENCE, **given)
 
     def predict(self, model: str, image: bytes, role: str = "writer", **fields: str) -> requests.Response:
         return requests.post(
@@ -78,7 +70,7 @@ class Server:
             files={"image": image},
             data=fields,
             headers=self.headers(role),
-            timeout=60,
+            timeout=PATIENCE,
         )
 
     def metric(self, name: str) -> float:
@@ -100,7 +92,7 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """The command line as a user meets it: help, results, errors in words, exit statuses."""
 
+import contextlib
 import json
+import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import time
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 from conftest import duckspect, write_board
 from PIL import Image
+from waiting import PATIENCE, wait_for
 
 from models_py.warehouse import migrations
 from udfs import connect
@@ -232,29 +235,48 @@ def test_the_shell_answers_statements_over_several_lines_and_dot_commands(filled
     assert result.returncode == 0
 
 
+def read_prompt(terminal):
+    """Read what a terminal shows until the shell waits for a line."""
+    shown = b""
+    while not shown.endswith(b"duckspect> "):
+        assert select.select([terminal], [], [], PATIENCE)[0], shown
+        shown += os.read(terminal, 4096)
+
+
 def test_the_shell_keeps_a_history_on_a_terminal(filled, tmp_path):
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "udfs.cli", "shell", "-w", str(filled)]
     environment = {"XDG_STATE_HOME": str(tmp_path), "TERM": "dumb", "PATH": "/usr/bin", "HOME": str(tmp_path)}
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
-        time.sleep(2)
-        with open(master, "wb", buffering=0) as terminal:
-            terminal.write(b"select 41 + 1 as answer;\n")
-            time.sleep(1)
-            terminal.write(b".quit\n")
-            assert process.wait(20) == 0
+        os.close(slave)
+        for line in (b"select 41 + 1 as answer;\n", b".quit\n"):
+            read_prompt(master)
+            os.write(master, line)
+        assert process.wait(PATIENCE) == 0
+    os.close(master)
     assert "select 41 + 1 as answer;" in (tmp_path / "duckspect/history").read_text()
 
 
-def test_ctrl_c_stops_a_long_query_and_exits_with_130(warehouse):
+def opened_by_reader(pipe):
+    """A named pipe to write to, once somebody reads it."""
+    with contextlib.suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+
+
+def test_ctrl_c_stops_a_long_query_and_exits_with_130(warehouse, tmp_path):
     duckspect("init", "-w", str(warehouse))
-    query = "select count(*) from range(100000000000) a, range(1000) b"
+    pipe = tmp_path / "rows.csv"
+    os.mkfifo(pipe)
+    rows = f"read_csv('{pipe}', header = false, columns = {{'a': 'integer'}})"
+    query = f"select count(*) from {rows} a, range(100000000000) b, range(1000) c"
     command = [sys.executable, "-m", "udfs.cli", "sql", query, "-w", str(warehouse)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(3)
-        process.send_signal(signal.SIGINT)
         try:
-            assert process.wait(timeout=20) == 130
+            rows_of_query = wait_for(lambda: opened_by_reader(pipe), lambda: process.poll())
+            os.write(rows_of_query, b"1\n")
+            os.close(rows_of_query)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 130
         finally:
             process.kill()
         assert "Traceback" not in process.stderr.read()

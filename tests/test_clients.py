@@ -16,6 +16,7 @@ import pytest
 import sqlglot
 from conftest import duckspect
 from sqlglot import exp
+from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
 from udfs import connect
@@ -150,7 +151,7 @@ def running_postgres(folder):
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
 
     def run(*words):
-        subprocess.run(words, check=True, capture_output=True, cwd=folder, timeout=120, **identity)
+        subprocess.run(words, check=True, capture_output=True, cwd=folder, timeout=PATIENCE, **identity)
 
     run(programs / "initdb", "-D", data, "-U", "reader", "-A", "trust", "-E", "UTF8", "--locale=C")
     run(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")

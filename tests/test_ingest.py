@@ -1,5 +1,6 @@
 """Ingestion: complete, incremental, idempotent, and honest about what it could not use."""
 
+import contextlib
 import functools
 import http.server
 import os
@@ -9,14 +10,16 @@ import sys
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import duckspect, picture, write_board
 from PIL import Image
+from waiting import PATIENCE, wait_for
 
 from models_py.errors import LayoutError
 from models_py.images import Limits
-from models_py.ingest import Options, ingest, open_tree
+from models_py.ingest import Options, ingest, open_tree, watch
 from models_py.layouts import LocalStore
 from udfs import connect
 
@@ -294,6 +297,15 @@ def test_the_number_of_workers_changes_nothing(tmp_path, workers):
         assert state(one) == state(other)
 
 
+def size_of(warehouse):
+    """Bytes of a warehouse and of what is not in it yet: how far a writer has come."""
+    size = 0
+    for file in warehouse.parent.glob(f"{warehouse.name}*"):
+        with contextlib.suppress(FileNotFoundError):  # the log goes when it is in the warehouse
+            size += file.stat().st_size
+    return size
+
+
 def test_killed_at_any_moment_and_run_again_it_ends_as_one_clean_run(tmp_path):
     root = tmp_path / "boards"
     for number in range(6000):
@@ -310,13 +322,13 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_one_clean_run(tmp_path):
     killed = tmp_path / "killed.duckdb"
     command = [sys.executable, "-m", "udfs.cli", "ingest", str(root), "--warehouse", str(killed)]
     deaths = 0
-    for delay in (0.5, 0.7, 0.8, 0.9, 1.0, 1.1):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(delay)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            deaths += process.wait() == -signal.SIGKILL
+    for grown in (1, 50_000, 1_000_000, 3_000_000, 5_000_000):
+        before = size_of(killed)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and size_of(killed) < before + grown:
+                time.sleep(0.001)
+            process.kill()
+        deaths += process.returncode == -signal.SIGKILL
     assert deaths
     assert duckspect("ingest", str(root), "--warehouse", str(killed)).returncode == 0
     with connect(killed) as con:
@@ -432,16 +444,6 @@ def watching(root, warehouse, *options):
     )
 
 
-def eventually(question, seconds=30.0):
-    """Ask until the answer is true: another process is at work."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if question():
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def count(warehouse, table="images"):
     result = duckspect("sql", f"select count(*) from raw.{table}", "--format", "csv", "--warehouse", str(warehouse))
     return int(result.stdout.split()[1]) if result.returncode == 0 else -1
@@ -457,21 +459,15 @@ def test_a_young_label_file_waits_for_its_image(con, boards):
     assert load(con, boards, patience=60).added.annotations == 2
 
 
-def test_watch_loads_what_arrives_and_waits_for_a_file_that_is_still_being_written(boards, warehouse):
+def test_watch_loads_what_arrives_until_it_is_stopped(boards, warehouse):
     with watching(boards, warehouse) as process:
         try:
-            assert eventually(lambda: count(warehouse) == 4)
-            data = picture(50, (400, 300))
-            file = write_board(boards, "00041050", 50, "1 1 10 10 2\n")
-            file.write_bytes(b"")
-            for start in range(0, len(data), len(data) // 8):
-                with file.open("ab") as stream:
-                    stream.write(data[start : start + len(data) // 8])
-                time.sleep(0.5)  # longer than two looks: only its content shows that it is not complete
-            assert eventually(lambda: count(warehouse) == 5)
-            assert eventually(lambda: count(warehouse, "rejected_files") == 0)
+            wait_for(lambda: count(warehouse) == 4)
+            write_board(boards, "00041050", 50, "1 1 10 10 2\n")
+            wait_for(lambda: count(warehouse) == 5)
+            wait_for(lambda: count(warehouse, "rejected_files") == 0)
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 0
@@ -479,3 +475,43 @@ def test_watch_loads_what_arrives_and_waits_for_a_file_that_is_still_being_writt
     with connect(warehouse.with_name("w.published.duckdb"), read_only=True) as readers:
         assert readers.execute("select count(*) from raw.images").fetchone() == (5,)
     assert "New: 4 images" in output
+
+
+def test_watch_waits_for_a_file_that_is_still_being_written(con, boards, warehouse):
+    stop, passes = threading.Event(), []
+
+    def opened():
+        passes.append(time.monotonic())
+        return connect(warehouse)
+
+    def watched():
+        options = Options(layout="deeppcb")
+        return list(
+            watch(opened, str(boards), warehouse.parent, options, every=0.05, stop=stop, announce=lambda *_: None)
+        )
+
+    def images():
+        return con.execute("select count(*) from raw.images").fetchone()[0]
+
+    with ThreadPoolExecutor(1) as pool:
+        watcher = pool.submit(watched)
+        try:
+            wait_for(lambda: images() == 4 or watcher.done())
+            data = picture(50, (400, 300))
+            file = write_board(boards, "00041050", 50, "1 1 10 10 2\n")
+            file.write_bytes(b"")
+            for start in range(0, len(data) - 1, len(data) // 4):  # its content alone shows what is missing
+                assert images() == 4
+                with file.open("ab") as stream:
+                    stream.write(data[start : min(start + len(data) // 4, len(data) - 1)])
+                seen = len(passes) + 3  # the next pass may have begun before
+                wait_for(lambda seen=seen: len(passes) >= seen or watcher.done())
+            assert images() == 4
+            with file.open("ab") as stream:
+                stream.write(data[-1:])
+            wait_for(lambda: images() == 5 or watcher.done())
+        finally:
+            stop.set()
+        reports = watcher.result()
+    assert sum(report.added.images for report in reports) == 5
+    assert sum(report.added.rejected_files for report in reports) == 0

@@ -4,12 +4,12 @@ import contextlib
 import re
 import shutil
 import subprocess
-import time
 
 import duckdb
 import pytest
 import requests
 from server import free_port, serving
+from waiting import PATIENCE, wait_for
 
 from udfs.serving._quack import load_quack
 
@@ -143,14 +143,13 @@ def test_the_readme_recipe_for_tls_works(server, tmp_path):
     config.write_text(NGINX.format(folder=tmp_path, recipe=recipe))
     with subprocess.Popen([nginx, "-c", str(config), "-p", str(tmp_path)]) as proxy:
         try:
-            answer = None
-            for _ in range(100):
+
+            def healthz():
                 with contextlib.suppress(requests.ConnectionError):
-                    answer = requests.get(f"https://localhost:{port}/healthz", verify=str(certificate), timeout=5)
-                    break
-                time.sleep(0.05)
-            assert answer is not None, (tmp_path / "error.log").read_text()
-            assert answer.text == "ok"
+                    url = f"https://localhost:{port}/healthz"
+                    return requests.get(url, verify=str(certificate), timeout=PATIENCE).text
+
+            assert wait_for(healthz, (tmp_path / "error.log").read_text) == "ok"
             con = duckdb.connect()
             load_quack(con)
             con.execute("set ca_cert_file = $1", [str(certificate)])

@@ -1,10 +1,12 @@
 """What stands between a SQL function and a network: caches, budgets, batches that fit, folded norms."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import picture
+from waiting import PATIENCE
 
 from models_py.architectures import find_architecture
 from models_py.classify.task import Classifier
@@ -122,7 +124,7 @@ def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
     assert 0 < most[0] <= 100
 
@@ -141,9 +143,12 @@ def test_an_order_alone_gets_all_cores_and_others_one_each(monkeypatch):
 def test_orders_that_wait_share_a_forward_pass_and_each_gets_its_own():
     model = classifier()
     images, items = prepared(model, 9)
-    engine = Engine(model, "cpu", "fp32")
+    engine, gate = Engine(model, "cpu", "fp32"), threading.Event()
+    slow = replace(PREDICT, name="slow", run=lambda model, batch: gate.wait(PATIENCE) and model.forward(batch))
+    first = engine.submit(slow, {}, items[:1])
     orders = [engine.submit(PREDICT, {}, [item]) for item in items]
-    ran = [order.result(60) for order in orders]
+    gate.set()
+    ran = [order.result(PATIENCE) for order in (first, *orders)][1:]
     assert max(one.images for one in ran) > 1
     wanted = classifier().predict(images)
     assert [one.answers[0].score for one in ran] == pytest.approx([item.score for item in wanted], abs=1e-5)
@@ -161,7 +166,7 @@ def test_one_broken_order_fails_alone():
     bad = Prepared(torch.full_like(items[0].square, 255), items[0].size)
     engine = Engine(model, "cpu", "fp32")
     orders = [engine.submit(PREDICT, {}, [item]) for item in (*items[:3], bad, *items[3:])]
-    failed = [order.exception(60) is not None for order in orders]
+    failed = [order.exception(PATIENCE) is not None for order in orders]
     assert failed == [False, False, False, True, False, False, False]
 
 
@@ -179,7 +184,7 @@ def test_a_model_that_is_always_asked_leaves_turns_to_another():
     for _ in range(6):
         ask_again()
     try:
-        assert quiet.submit(PREDICT, {}, items[:1]).result(30).answers
+        assert quiet.submit(PREDICT, {}, items[:1]).result(PATIENCE).answers
     finally:
         enough.set()
-    assert all(order.result(60).answers for order in running)
+    assert all(order.result(PATIENCE).answers for order in running)

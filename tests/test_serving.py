@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from conftest import duckspect, picture, write_board
 from drawn import part
 from PIL import Image
 from server import Server, at_once, serving
+from waiting import PATIENCE, wait_for
 
 from udfs import connect
 from udfs.ledger import journal_folder
@@ -76,7 +76,7 @@ def test_an_image_may_come_as_form_json_bytes_or_uri(server, warehouse, built):
     ]
     for body in bodies:
         headers = server.headers() | body.pop("headers", {})
-        answer = requests.post(url, headers=headers, timeout=30, **body)
+        answer = requests.post(url, headers=headers, timeout=PATIENCE, **body)
         assert answer.status_code == 200, answer.text
         assert answer.json()["task"] == "detect"
 
@@ -87,7 +87,7 @@ def test_the_picture_comes_as_a_field_or_as_the_answer(server):
         f"{server.url}/v1/models/area/predict?picture=true",
         files={"image": image},
         headers=server.headers(),
-        timeout=30,
+        timeout=PATIENCE,
     )
     drawn = Image.open(io.BytesIO(base64.b64decode(answer.json()["picture"])))
     assert drawn.size == (64, 64)
@@ -95,7 +95,7 @@ def test_the_picture_comes_as_a_field_or_as_the_answer(server):
         f"{server.url}/v1/models/area/predict",
         files={"image": image},
         headers=server.headers() | {"Accept": "image/png"},
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert again.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(again.content)).size == (64, 64)
@@ -127,7 +127,7 @@ def test_a_request_that_is_sent_again_is_recorded_once(server):
             files={"image": png(905)},
             data={"unit_id": "U-twice"},
             headers=server.headers() | {"X-Request-Id": "retry-1"},
-            timeout=30,
+            timeout=PATIENCE,
         )
         assert answer.headers["x-request-id"] == "retry-1"
     server.settle()
@@ -168,19 +168,17 @@ def test_a_server_whose_journal_cannot_be_written_says_so_until_it_can(server, w
         refused = server.predict("kind", png(907))
         assert (refused.status_code, "could not be stored" in refused.json()["error"]) == (503, True)
         assert server.predict("kind", b"no image").status_code == 503, "a rejection is on record before it goes out"
-        ready = requests.get(f"{server.url}/readyz", timeout=30)
+        ready = requests.get(f"{server.url}/readyz", timeout=PATIENCE)
         assert (ready.status_code, ready.json()["ready"]) == (503, False)
         assert ready.json()["threads"]["journal"] == "its last task failed: Not a directory"
-        assert requests.get(f"{server.url}/v2/health/ready", timeout=30).status_code == 503
+        assert requests.get(f"{server.url}/v2/health/ready", timeout=PATIENCE).status_code == 503
     finally:
         folder.unlink()
         moved.rename(folder)
-    until = time.monotonic() + 60
-    while requests.get(f"{server.url}/readyz", timeout=30).status_code != 200:  # it tries by itself
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    # It tries by itself.
+    wait_for(lambda: requests.get(f"{server.url}/readyz", timeout=PATIENCE).status_code == 200, server.said)
     assert server.predict("kind", png(907)).status_code == 200
-    threads = requests.get(f"{server.url}/readyz", timeout=30).json()["threads"]
+    threads = requests.get(f"{server.url}/readyz", timeout=PATIENCE).json()["threads"]
     assert {"journal", "ledger", "control", "images", "decode"} <= set(threads)
     assert set(threads.values()) == {"ok"}
 
@@ -243,7 +241,7 @@ def test_what_is_wrong_with_a_request_is_said_in_a_sentence(server, change, stat
     if "type" in change:
         headers = headers | {"Content-Type": change["type"]}
     answer = requests.post(
-        f"{server.url}/v1/models/{change.get('model', 'kind')}/predict", headers=headers, timeout=30, **body
+        f"{server.url}/v1/models/{change.get('model', 'kind')}/predict", headers=headers, timeout=PATIENCE, **body
     )
     assert answer.status_code == status, answer.text
     assert word in answer.json()["error"]
@@ -252,7 +250,7 @@ def test_what_is_wrong_with_a_request_is_said_in_a_sentence(server, change, stat
 
 
 def test_no_token_is_ever_written_down(server):
-    requests.get(f"{server.url}/v1/models", headers={"Authorization": "Bearer dsk_secret"}, timeout=30)
+    requests.get(f"{server.url}/v1/models", headers={"Authorization": "Bearer dsk_secret"}, timeout=PATIENCE)
     server.get("/v1/models")
     assert "dsk_" not in server.said()
     text = server.tokens_file.read_text()
@@ -261,14 +259,14 @@ def test_no_token_is_ever_written_down(server):
 
 
 def test_health_and_documents_are_open_and_complete(server):
-    assert requests.get(f"{server.url}/healthz", timeout=30).text == "ok"
-    ready = requests.get(f"{server.url}/readyz", timeout=30).json()
+    assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).text == "ok"
+    ready = requests.get(f"{server.url}/readyz", timeout=PATIENCE).json()
     assert ready["ready"]
     assert ready["models"]["kind"] == "kind@1"
-    page = requests.get(f"{server.url}/docs", timeout=30).text
+    page = requests.get(f"{server.url}/docs", timeout=PATIENCE).text
     assert "http://" not in page
     assert "https://" not in page.replace("https://fastapi.tiangolo.com/img/favicon.png", "")
-    schema = requests.get(f"{server.url}/openapi.json", timeout=30).json()
+    schema = requests.get(f"{server.url}/openapi.json", timeout=PATIENCE).json()
     assert "/v1/models/{reference}/predict" in schema["paths"]
     assert server.get("/v1/models/kind@champion").json()["aliases"] == ["champion"]
     assert {model["name"] for model in server.get("/v1/models").json()} == {"kind", "box", "area", "odd"}
@@ -350,7 +348,7 @@ ONE = {"name": "uri", "datatype": "BYTES", "shape": [1], "data": ["x"]}
 )
 def test_a_request_outside_the_protocol_is_refused_in_words(server, body, word):
     data = body if isinstance(body, bytes) else json.dumps(body)
-    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=data, headers=server.headers(), timeout=30)
+    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=data, headers=server.headers(), timeout=PATIENCE)
     assert answer.status_code in (400, 413, 422), answer.text
     assert word in answer.json()["error"]
 
@@ -358,7 +356,7 @@ def test_a_request_outside_the_protocol_is_refused_in_words(server, body, word):
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "x", "²", "99999"])
 def test_a_length_of_the_json_part_that_is_none_is_refused(server, length):
     headers = server.headers() | {"Inference-Header-Content-Length": length.encode("latin-1")}
-    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=b"{}", headers=headers, timeout=30)
+    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=b"{}", headers=headers, timeout=PATIENCE)
     assert answer.status_code == 400
     assert "must be the length of the JSON part, 2 at most" in answer.json()["error"]
 
@@ -372,7 +370,7 @@ def test_a_binary_tensor_that_cannot_be_read_is_refused(server, binary):
     described = ONE | {"parameters": {"binary_data_size": len(binary)}}
     head = json.dumps({"inputs": [{key: described[key] for key in described if key != "data"}]}).encode()
     headers = server.headers() | {"Inference-Header-Content-Length": str(len(head))}
-    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=head + binary, headers=headers, timeout=30)
+    answer = requests.post(f"{server.url}/v2/models/kind/infer", data=head + binary, headers=headers, timeout=PATIENCE)
     assert answer.status_code in (400, 413), answer.text
     assert answer.json()["error"]
 
@@ -393,9 +391,9 @@ def test_odd_names_of_models_are_not_found(server, path):
 def test_a_token_that_is_taken_away_is_refused_at_once(warehouse, server):
     added = duckspect("tokens", "add", "temp", "--role", "reader", "--tokens", str(server.tokens_file))
     headers = {"X-API-Key": added.stdout.strip()}
-    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).status_code == 200
+    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=PATIENCE).status_code == 200
     assert duckspect("tokens", "remove", "temp", "--tokens", str(server.tokens_file)).returncode == 0
-    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=30).status_code == 401
+    assert requests.get(f"{server.url}/v1/models", headers=headers, timeout=PATIENCE).status_code == 401
 
 
 def test_a_promotion_holds_from_the_next_request_on_and_drops_none(server, warehouse):
@@ -475,7 +473,7 @@ def test_a_broken_artifact_leaves_the_version_before_in_service(server, warehous
     assert server.says("area@1 stays in service"), "what a command promotes is loaded before anybody asks"
     answer = server.predict("area", png(1401))
     assert (answer.status_code, answer.json()["version"]) == (200, 1)
-    assert requests.get(f"{server.url}/readyz", timeout=30).json()["broken"] == ["area"]
+    assert requests.get(f"{server.url}/readyz", timeout=PATIENCE).json()["broken"] == ["area"]
     assert server.predict("area@2", png(1401)).status_code == 503
 
 
@@ -516,18 +514,17 @@ def test_a_server_that_is_killed_loses_no_verdict_that_it_gave(built, tmp_path):
     def ask_again(server: Server) -> dict:
         headers = {"Authorization": f"Bearer {token}", "X-Request-Id": "before-the-end"}
         url = f"{server.url}/v1/models/kind/predict"
-        return requests.post(url, files={"image": png(1999)}, headers=headers, timeout=30).json()
+        return requests.post(url, files={"image": png(1999)}, headers=headers, timeout=PATIENCE).json()
 
     token = server.tokens["writer"]
     before = ask_again(server)
     clients = [threading.Thread(target=load, args=(number,)) for number in range(4)]
     for client in clients:
         client.start()
-    time.sleep(2.3)
+    wait_for(lambda: len(given) > 20, server.said)
     server.stop(signal.SIGKILL)
     for client in clients:
         client.join()
-    assert len(given) > 20
     with connect(tmp_path / "w.duckdb") as con:
         assert not list(journal_folder(tmp_path / "w.duckdb").iterdir())
         rows = con.execute(
@@ -555,7 +552,7 @@ def test_a_server_that_is_told_to_stop_finishes_what_is_at_work(built, tmp_path)
     clients = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
     for client in clients:
         client.start()
-    time.sleep(0.15)
+    wait_for(lambda: len(answers) + server.metric("duckspect_requests_in_progress") == 12, server.said)
     assert server.stop() == 0
     for client in clients:
         client.join()
