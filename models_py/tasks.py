@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from models_py.snapshot import Example, Snapshot
     from models_py.training import Report
 
+SCORE_RANGES = {"classify": (0.0, 1.0), "detect": (0.0, 1.0), "segment": (0.0, 1.0)}
+"""The lowest and highest possible score of a task; those of anomaly detection are distances, with any offset."""
+
 Judged = Sequence[tuple["Example", "Prediction"]]
 Metrics = dict[str, float | None]
 

@@ -30,6 +30,7 @@ from models_py.metrics import (
     recall_at_false_rejects,
     segmentation_report,
 )
+from models_py.registry import check_threshold
 
 SCORES = [0.1, 0.4, 0.35, 0.8]
 FLAGS = [False, False, True, True]
@@ -431,6 +432,18 @@ def test_rejecting_all_or_nothing_lies_beyond_the_outermost_score():
     assert choose([0.5], [True], Costs()).threshold == 0.5
     assert choose([0.5], [False], Costs()).threshold == pytest.approx(0.5)
     assert np.float32(0.5) < choose([0.5], [False], Costs()).threshold
+
+
+def test_a_threshold_beyond_the_outermost_score_stays_among_the_possible_ones():
+    everything = choose([0.1, 0.9], [True, True], Costs(), possible=(0, 1))
+    assert everything.threshold == 0.0
+    nothing = choose([0.1, 0.9], [False, False], Costs(), possible=(0, 1))
+    assert (nothing.threshold, nothing.overkills) == (1.0, 0)
+    saturated = choose([0.5, 1.0], [False, False], Costs(), possible=(0, 1))
+    assert saturated.threshold == 1 + 2**-23, "1 would reject the score of 1"
+    check_threshold("classify", (), "*", saturated.threshold)
+    found = [truth((0, 0, 1, 1, "hole"))], [boxes((5, 5, 6, 6, "hole", 0.9), (8, 8, 9, 9, "hole", 0.3))]
+    assert choose_boxes(*found, Costs(), possible=(0, 1)).threshold == 1.0
 
 
 def test_a_threshold_cannot_be_chosen_without_usable_scores():

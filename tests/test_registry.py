@@ -23,8 +23,10 @@ from models_py.registry import (
     Origin,
     aliases,
     artifacts_folder,
+    check_threshold,
     collect_garbage,
     delete,
+    doubts_about,
     find,
     history,
     limit_warning,
@@ -85,9 +87,52 @@ def test_a_loaded_model_is_the_registered_one_bit_for_bit(con):
     set_operating_point(con, "part@1", 0.7, "spots are dear", label="spot")
     assert load(con, "part@1").spec.thresholds == {"*": 0.5, "spot": 0.7}
     assert con.execute("select count(*) from ml.thresholds").fetchone() == (3,)
-    for arguments in ((float("nan"), "x"), (0.5, " ")):
-        with pytest.raises(RegistryError):
-            set_operating_point(con, "part@1", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "label", "words"),
+    [
+        (1.7, "*", "must be from 0 to 1, between which the scores of a model to classify lie, but is 1.7"),
+        (-0.1, "spot", "must be from 0 to 1"),
+        (float("nan"), "*", "must be a number, but is nan"),
+        (float("inf"), "*", "must be a number, but is inf"),
+        (0.5, "spott", r"must be \* or one of bar, good, spot, but is 'spott'. Did you mean 'spot'\?"),
+    ],
+)
+def test_a_threshold_that_no_score_can_reach_is_refused(con, value, label, words):
+    add(con)
+    with pytest.raises(RegistryError, match=words):
+        set_operating_point(con, "part@1", value, "an audit", label=label)
+    with pytest.raises(RegistryError, match="reason: must say why"):
+        set_operating_point(con, "part@1", 0.5, " ")
+    assert load(con, "part@1").spec.thresholds == {}
+
+
+def test_any_number_is_a_threshold_of_an_anomaly_model():
+    check_threshold("anomaly", ("anomaly",), "*", 1700.0)
+    check_threshold("anomaly", ("anomaly",), "*", -3.0)
+    with pytest.raises(RegistryError, match="must be a number"):
+        check_threshold("anomaly", ("anomaly",), "*", float("-inf"))
+
+
+def test_a_threshold_beyond_all_scores_or_of_a_class_without_one_is_doubted(con):
+    version = add(con)
+    assert doubts_about(con, version, "*", 0.4) == []
+    con.execute(
+        "insert into ml.version_images by name select 'part' as name, 1 as version, 'a' as image_id, "
+        "'val' as split, 0.2 as score"
+    )
+    assert doubts_about(con, version, "*", 0.4)[0].startswith("0.4 rejects none of the 1 images that part@1 scored")
+    con.execute(
+        "create table predictions as select 'part' as model, 1 as version, unnest(['a', 'b', 'c']) as image_id, "
+        "unnest([0.2, 0.6, null]::double[]) as score"
+    )
+    assert doubts_about(con, version, "*", 0.6) == []
+    assert doubts_about(con, version, "*", 0.7) == [
+        "0.7 rejects none of the 2 images that part@1 scored so far: their scores lie from 0.2 to 0.6."
+    ]
+    assert doubts_about(con, version, "*", 0.2)[0].startswith("0.2 rejects every one of the 2 images")
+    assert "the threshold for 'spot' changes nothing" in doubts_about(con, version, "spot", 0.4)[0]
 
 
 @pytest.mark.parametrize(
@@ -276,14 +321,14 @@ def test_a_promotion_whose_reason_speaks_of_a_rollback_is_a_promotion(con):
     assert rollback(con, "part").version == 2
 
 
-@pytest.mark.parametrize("thresholds", ['{"odd": 0.5}', '{"*": NaN}', '{"*": "high"}', "[0.5]"])
+@pytest.mark.parametrize("thresholds", ['{"odd": 0.5}', '{"*": NaN}', '{"*": 1.7}', '{"*": "high"}', "[0.5]"])
 def test_an_archive_with_odd_thresholds_is_refused_before_anything_is_registered(tmp_path, con, thresholds):
     version = add(con)
     transfer.export(version, load(con, version), tmp_path / "part.zip")
     with zipfile.ZipFile(tmp_path / "part.zip") as whole, zipfile.ZipFile(tmp_path / "odd.zip", "w") as odd:
         for name in whole.namelist():
             odd.writestr(name, thresholds if name == "thresholds.json" else whole.read(name))
-    with pytest.raises(RegistryError, match=r"thresholds.json: must map labels to numbers"):
+    with pytest.raises(RegistryError, match=r"thresholds\.json: .*must"):
         transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.Described())
     assert list_versions(con, "copy") == []
 
@@ -352,7 +397,7 @@ def test_checkpoints_are_garbage_once_the_last_run_of_their_plan_is_finished(con
     assert (runs / ("b" * 16)).is_dir()
 
 
-def test_a_warehouse_can_be_moved_with_its_files(tmp_path, con):
+def test_a_warehouse_can_be_moved_and_renamed_with_its_files(tmp_path, con):
     add(con, seed=3)
     con.close()
     (tmp_path / "new").mkdir()
@@ -360,6 +405,13 @@ def test_a_warehouse_can_be_moved_with_its_files(tmp_path, con):
         shutil.move(tmp_path / name, tmp_path / "new" / name)
     with connect(tmp_path / "new/w.duckdb") as moved:
         assert load(moved, "part@1").labels == LABELS
+    (tmp_path / "new/w.duckdb").rename(tmp_path / "new/line.duckdb")
+    with connect(tmp_path / "new/line.duckdb") as renamed:
+        assert load(renamed, "part@1").labels == LABELS, "the row names the folder as it was"
+    (tmp_path / "new/w_files").rename(tmp_path / "new/line_files")
+    with connect(tmp_path / "new/line.duckdb") as renamed:
+        assert load(renamed, "part@1").labels == LABELS
+        assert add(renamed).folder.parents[2] == tmp_path / "new/line_files"
 
 
 def test_a_model_goes_to_another_warehouse_and_back(tmp_path, con):
@@ -425,25 +477,32 @@ def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path, con):
 
 
 _LOOP = """
-import sys
+import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from test_registry import add
 from udfs import connect
+
+left = int(sys.argv[3])
+def count_down(frame, event, argument):
+    global left
+    if event in ("call", "c_call") and "models_py/registry" in frame.f_code.co_filename:
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)  # while it writes the artifact, or one of the rows, or the next one
+
 with connect(sys.argv[1]) as con:
-    print("ready", flush=True)
+    sys.setprofile(count_down)
     while True:
         add(con)
 """
 
 
-@pytest.mark.parametrize("delay", [0.03, 0.15, 0.4, 0.77])
-def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, delay):
+@pytest.mark.parametrize("calls", [40, 121, 137, 280])
+def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, calls):
     warehouse = tmp_path / "w.duckdb"
-    command = [sys.executable, "-c", _LOOP, str(warehouse), os.path.dirname(__file__)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay)
-        os.kill(process.pid, signal.SIGKILL)
+    command = [sys.executable, "-c", _LOOP, str(warehouse), os.path.dirname(__file__), str(calls)]
+    with subprocess.Popen(command) as process:
+        assert process.wait() == -signal.SIGKILL
     with connect(warehouse) as con:
         versions = list_versions(con, "part")
         assert [item.version for item in versions] == list(range(len(versions), 0, -1))
@@ -478,6 +537,8 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
     assert "part@2 is the champion again." in run("rollback", "part")
     assert [row["version"] for row in json.loads(run("history", "part", "--json"))][-1] == 2
     assert "the threshold for * is 0.4" in run("threshold", "part", "0.4", "--reason", "audit")
+    with pytest.raises(RegistryError, match="must be from 0 to 1"):
+        run("threshold", "part", "1.7", "--reason", "audit")
     assert "part@1 is deleted." in run("delete", "part@1")
     assert "0 folders and files removed." in run("gc")
     evaluated = json.loads(run("evaluate", "part", "--json", group=()))

@@ -19,7 +19,7 @@ from models_py.model import GOOD, Model, Outputs, Prediction, Region, Spec
 from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
 from models_py.snapshot import Example, write_parquet
-from models_py.tasks import Job, Judged, Metrics, Threshold
+from models_py.tasks import SCORE_RANGES, Job, Judged, Metrics, Threshold
 from models_py.training import (
     Augment,
     Counted,
@@ -229,5 +229,6 @@ def _boxes(judged: Judged) -> tuple[list[Boxes], list[Boxes]]:
 
 def operating_point(judged: Judged, model: Model, options: Options) -> Threshold | None:  # noqa: ARG001
     """The confidence of a box that costs least on validation rows, each missed or invented box counted."""
-    found = choose_boxes(*_boxes(judged), Costs(options.escape_cost, options.overkill_cost))
+    costs = Costs(options.escape_cost, options.overkill_cost)
+    found = choose_boxes(*_boxes(judged), costs, possible=SCORE_RANGES["detect"])
     return Threshold(found.threshold, found.reason)

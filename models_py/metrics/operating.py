@@ -20,6 +20,10 @@ from models_py.metrics._evidence import BoolArray, FloatArray, IntArray, checked
 from models_py.metrics.detection import Boxes, by_image, match
 
 
+Range = tuple[float, float]
+_ANY: Range = (-np.inf, np.inf)
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What one mistake of each kind costs, in any unit."""
@@ -117,19 +121,20 @@ def check_limits(
     alternative = None
     if is_allowed.any():
         step = _cheapest(values, escapes, overkills, costs, is_allowed)
-        alternative = Mistakes(_threshold(values, step), int(escapes[step]), int(overkills[step]))
+        alternative = Mistakes(_threshold(values, step, _ANY), int(escapes[step]), int(overkills[step]))
     return LimitBreach(point, alternative, bool(keeps_both.any()), defective, good, limits)
 
 
-def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs) -> OperatingPoint:
+def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs, possible: Range = _ANY) -> OperatingPoint:
     """Return the cheapest threshold, in the middle of the widest gap between scores that is cheapest.
 
-    Where only rejecting everything or nothing is cheapest, the threshold lies half a gap beyond the outermost score.
+    Where only rejecting everything or nothing is cheapest, the threshold lies half a gap beyond the outermost score,
+    but among the `possible` scores if it can.
     """
     flat, marks = checked_pair(scores, is_defective)
     if not len(flat):
         raise ValueError("scores: must hold at least one validation image, but is empty. Put images into that split.")
-    threshold, escapes, overkills = _chosen(flat, marks, costs)
+    threshold, escapes, overkills = _chosen(flat, marks, costs, possible)
     where = _counted(len(flat), "validation image")
     if marks.all() or not marks.any():
         where += " (none of them good)" if marks.all() else " (none of them defective)"
@@ -137,7 +142,11 @@ def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs) -> Operatin
 
 
 def choose_boxes(
-    truths: Sequence[Boxes], predictions: Sequence[Boxes], costs: Costs, iou: float = 0.5
+    truths: Sequence[Boxes],
+    predictions: Sequence[Boxes],
+    costs: Costs,
+    iou: float = 0.5,
+    possible: Range = _ANY,
 ) -> OperatingPoint:
     """Return the cheapest threshold for boxes: a truth not found is an escape, a prediction in vain an overkill.
 
@@ -149,7 +158,9 @@ def choose_boxes(
     scores = np.concatenate([np.empty(0), *(each.scores for each in predictions if each.scores is not None)])
     defects = sum(len(truth.labels) for truth in truths)
     never_found = defects - int(is_hit.sum())
-    threshold, escapes, overkills = _chosen(checked_scores(scores), is_hit, costs) if len(scores) else (0.5, 0, 0)
+    threshold, escapes, overkills = (
+        _chosen(checked_scores(scores), is_hit, costs, possible) if len(scores) else (0.5, 0, 0)
+    )
     where = f"{_counted(len(truths), 'validation image')} with {_counted(defects, 'defect')}"
     return _point(threshold, escapes + never_found, overkills, costs, where)
 
@@ -173,11 +184,11 @@ def quantile(normal_scores: ArrayLike, q: float) -> OperatingPoint:
     return OperatingPoint(threshold, 0, overkills, Costs().overkill * overkills, reason)
 
 
-def _chosen(scores: FloatArray, is_defective: BoolArray, costs: Costs) -> tuple[float, int, int]:
+def _chosen(scores: FloatArray, is_defective: BoolArray, costs: Costs, possible: Range) -> tuple[float, int, int]:
     """Return threshold, escapes and overkills of the cheapest step of all."""
     values, escapes, overkills = _steps(scores, is_defective)
     step = _cheapest(values, escapes, overkills, costs, np.ones(len(escapes), np.bool_))
-    return _threshold(values, step), int(escapes[step]), int(overkills[step])
+    return _threshold(values, step, possible), int(escapes[step]), int(overkills[step])
 
 
 def _steps(scores: FloatArray, is_defective: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
@@ -203,13 +214,14 @@ def _is_within(count: IntArray | int, of: int, limit: float) -> Any:
     return np.divide(count, max(of, 1)) <= limit
 
 
-def _threshold(values: FloatArray, step: int) -> float:
+def _threshold(values: FloatArray, step: int, possible: Range) -> float:
     """Return a number above the lowest `step` of the values, and up to the next one."""
     half = np.diff(values) / 2
+    lowest, highest = possible
     if step == 0:
-        return float(values[0] - (half[0] if len(half) else 0.0))
+        return float(max(values[0] - (half[0] if len(half) else 0.0), lowest))
     if step == len(values):
-        beyond = values[-1] + (half[-1] if len(half) else 0.0)
+        beyond = min(values[-1] + (half[-1] if len(half) else 0.0), highest)
         return float(max(beyond, _just_above(values[-1])))
     middle = values[step - 1] + half[step - 1]
     return float(middle if middle > values[step - 1] else values[step])

@@ -9,6 +9,7 @@ from models_py.registry._aliases import aliases, history, promote, rollback
 from models_py.registry._compile import Compilation, compile_version, is_to_be_compiled
 from models_py.registry._housekeeping import collect_garbage, delete, stop_dead_runs
 from models_py.registry._limits import limit_warning
+from models_py.registry._thresholds import check_threshold, doubts_about, set_operating_point, thresholds
 from models_py.registry._versions import (
     Origin,
     Version,
@@ -20,8 +21,6 @@ from models_py.registry._versions import (
     list_versions,
     load,
     register,
-    set_operating_point,
-    thresholds,
 )
 
 if TYPE_CHECKING:
@@ -36,9 +35,11 @@ __all__ = [
     "aliases",
     "artifacts_folder",
     "check_name",
+    "check_threshold",
     "collect_garbage",
     "compile_version",
     "delete",
+    "doubts_about",
     "find",
     "finite",
     "frozen_rows",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models_py.metrics import Costs, Limits, check_limits
-from models_py.registry._versions import Version, thresholds
+from models_py.registry._thresholds import thresholds
+from models_py.registry._versions import Version
 
 if TYPE_CHECKING:
     import duckdb

@@ -253,15 +253,22 @@ def list_versions(con: duckdb.DuckDBPyConnection, name: str | None = None) -> li
         f"select {_COLUMNS} from ml.model_versions where ? is null or name = ? order by name, version desc",
         [name, name],
     ).fetchall()
-    base = artifacts_folder(con).parents[1]
-    return [_version(row, base) for row in rows]
+    files = artifacts_folder(con).parent
+    return [_version(row, files) for row in rows]
 
 
-def _version(row: tuple[Any, ...], base: Path) -> Version:
+def _version(row: tuple[Any, ...], files: Path) -> Version:
     values = list(row)
-    values[4] = base / values[4]
+    values[4] = _artifact_folder(values[4], files)
     values[6], values[7], values[8] = tuple(values[6]), json.loads(values[7]), json.loads(values[8])
     return Version(*values)
+
+
+def _artifact_folder(uri: str, files: Path) -> Path:
+    """Where an artifact is: in the folder that the row names, or in that of the warehouse if both were renamed."""
+    named = files.parent / uri
+    renamed = files.joinpath(*Path(uri).parts[1:])
+    return renamed if renamed.exists() and not named.exists() else named
 
 
 def find(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
@@ -296,35 +303,9 @@ def _no_such(con: duckdb.DuckDBPyConnection, name: str, wanted: str, versions: d
 def load(con: duckdb.DuckDBPyConnection, reference: str | Version) -> Model:
     """Load a registered version, verified, with the operating thresholds that now hold."""
     from models_py.registry._artifact import load_artifact
+    from models_py.registry._thresholds import thresholds
 
     version = reference if isinstance(reference, Version) else find(con, reference)
     model = load_artifact(version.folder, version.artifact_sha256)
     model.spec = replace(model.spec, thresholds=thresholds(con, version))
     return model
-
-
-def thresholds(con: duckdb.DuckDBPyConnection, version: Version) -> dict[str, float]:
-    """The latest operating point of each label of a version."""
-    rows = con.execute(
-        "select label, arg_max(threshold, valid_from) from ml.thresholds where name = ? and version = ? group by label",
-        [version.name, version.version],
-    ).fetchall()
-    return {str(label): float(threshold) for label, threshold in rows}
-
-
-def set_operating_point(
-    con: duckdb.DuckDBPyConnection, reference: str, value: float, reason: str, *, label: str = "*"
-) -> Version:
-    """Let a threshold hold from now on, for all classes or one, with who chose it and why."""
-    version = find(con, reference)
-    if not math.isfinite(value):
-        raise RegistryError(f"threshold: must be a number, but is {value}.")
-    if not reason.strip():
-        raise RegistryError("reason: must say why, for the record.")
-    if label not in ("*", *version.labels):
-        raise RegistryError(f"label: must be * or one of {', '.join(version.labels)}, but is {label!r}.")
-    con.execute(
-        "insert into ml.thresholds values (?, ?, ?, ?, now(), ?)",
-        [version.name, version.version, label, value, f"{who()}: {reason}"],
-    )
-    return version

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 import zipfile
@@ -33,7 +32,8 @@ from models_py.registry._artifact import (
     read_rows,
     read_spec,
 )
-from models_py.registry._versions import Origin, Version, register, set_operating_point
+from models_py.registry._thresholds import check_threshold, set_operating_point
+from models_py.registry._versions import Origin, Version, register
 from models_py.tasks import Threshold, find_task, options_of
 
 if TYPE_CHECKING:
@@ -125,11 +125,13 @@ def _thresholds(folder: Path, model: Model) -> dict[str, float]:
     """The thresholds at the time of the export; those of the registration where an archive has no others."""
     file = folder / _THRESHOLDS
     found = json.loads(file.read_text()) if file.exists() else dict(model.spec.thresholds)
-    labels = {"*", *model.spec.labels}
-    if not isinstance(found, dict) or not all(
-        label in labels and isinstance(value, int | float) and math.isfinite(value) for label, value in found.items()
-    ):
+    if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
         raise RegistryError(f"{_THRESHOLDS}: must map labels to numbers, but is {found!r}. Export the model again.")
+    for label, value in found.items():
+        try:
+            check_threshold(model.task, model.labels, label, value)
+        except RegistryError as error:
+            raise RegistryError(f"{_THRESHOLDS}: {error} Set it where the model is from, and export again.") from error
     return {label: float(value) for label, value in found.items()}
 
 

@@ -19,7 +19,7 @@ from models_py.options import Options
 from models_py.preprocess import Preprocess, Size
 from models_py.segment.options import PRIMARY, SegmentOptions
 from models_py.snapshot import Example
-from models_py.tasks import Job, Judged, Metrics, Threshold
+from models_py.tasks import SCORE_RANGES, Job, Judged, Metrics, Threshold
 from models_py.training import Augment, Data, Lesson, Report, Sample, class_mask, fit, image_rates, judge, stack
 from models_py.weights import start
 
@@ -182,6 +182,7 @@ def operating_point(judged: Judged, model: Model, options: Options) -> Threshold
         [prediction.score for _, prediction in judged],
         [example.is_defective for example, _ in judged],
         Costs(options.escape_cost, options.overkill_cost),
+        SCORE_RANGES["segment"],
     )
     return Threshold(found.threshold, found.reason)
 

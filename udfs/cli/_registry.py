@@ -15,6 +15,7 @@ from models_py.registry import (
     collect_garbage,
     compile_version,
     delete,
+    doubts_about,
     find,
     frozen_rows,
     history,
@@ -170,6 +171,8 @@ def show_comparison(warehouse: Path | None, first: str, second: str, query: str 
 def set_threshold(warehouse: Path | None, reference: str, value: float, reason: str, label: str) -> None:
     with connect(warehouse) as con:
         version = set_operating_point(con, reference, value, reason, label=label)
+        for doubt in doubts_about(con, version, label, value):
+            note(f"Warning: {doubt}")
         emit(f"{version.reference}: the threshold for {label} is {value:g} from now on.")
         _warn(con, version)
 
