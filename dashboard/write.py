@@ -19,6 +19,7 @@ def save_review(warehouse: Path, review: Review) -> list[str]:
     arguments += ["--label", review.label] if review.label else []
     arguments += ["--model", f"{review.model}@{review.version}"] if review.model else []
     arguments += ["--box", ",".join(map(str, review.box))] if review.box else []
+    arguments += ["--new-label"] if review.is_new_label else []
     return _done(warehouse, lambda: record(warehouse, review), arguments) or []
 
 

@@ -18,7 +18,7 @@ from dashboard.filters import Filters
 from dashboard.pictures import drawn
 from dashboard.source import Source, Stamp
 from dashboard.write import save_review
-from udfs.review import Box, Review
+from udfs.review import GOOD, Box, Review, known_labels
 
 FILTERS: tuple[str, ...] = ("line", "product", "model")
 _CLAIM_SECONDS = 600.0
@@ -88,7 +88,7 @@ def show(source: Source, filters: Filters) -> None:
         box = _picture(source, item)
     with right:
         _facts(item)
-        _verdicts(source, claims, item, reviewer.strip(), _labels(source, filters), box)
+        _verdicts(source, claims, item, reviewer.strip(), box)
 
 
 def _notice() -> None:
@@ -97,9 +97,10 @@ def _notice() -> None:
         st.toast(said, icon=":material/check:")
 
 
-def _labels(source: Source, filters: Filters) -> list[str]:
-    known = source.rows("pareto", **{**filters.values, "line": [], "product": [], "shift": [], "model": []})
-    return known["label"].tolist()
+def _labels(source: Source, item: Any) -> list[str]:
+    """The classes of defects that the inspection may have."""
+    with source.cursor() as con:
+        return [label for label in known_labels(con, str(item["inspection_id"]), str(item["model"])) if label != GOOD]
 
 
 def _picture(source: Source, item: Any) -> Box | None:
@@ -151,21 +152,23 @@ def _facts(item: Any) -> None:
         st.markdown(f"The challenger says **{item['challenger_label']}**.")
 
 
-def _verdicts(source: Source, claims: Claims, item: Any, reviewer: str, labels: list[str], box: Box | None) -> None:
+def _verdicts(source: Source, claims: Claims, item: Any, reviewer: str, box: Box | None) -> None:
     first, second = st.columns(2)
     said = item["predicted_label"]
     if first.button("Confirm", icon=":material/check:", shortcut="Y", type="primary", width="stretch"):
         _save(source, claims, item, "confirmed", said, reviewer)
     if second.button("Reject", icon=":material/close:", shortcut="X", width="stretch", help="There is no defect"):
         _save(source, claims, item, "rejected", None, reviewer)
+    labels = _labels(source, item)
+    is_new = st.toggle("A new class", key="new", help="One that nothing of this product had so far")
     label = st.selectbox(
-        "Class", labels, None, accept_new_options=True, placeholder="the class that you see", key="label"
+        "Class", labels, None, accept_new_options=is_new, placeholder="the class that you see", key="label"
     )
     first, second = st.columns(2)
     if first.button("Relabel", icon=":material/label:", shortcut="L", width="stretch", disabled=not label):
-        _save(source, claims, item, "relabelled", label, reviewer)
+        _save(source, claims, item, "relabelled", label, reviewer, is_new=is_new)
     if second.button("Missed", icon=":material/add_box:", shortcut="M", width="stretch", disabled=not (label and box)):
-        _save(source, claims, item, "missed", label, reviewer, box)
+        _save(source, claims, item, "missed", label, reviewer, box, is_new=is_new)
     if st.button("Skip", icon=":material/skip_next:", shortcut="N"):
         st.session_state["skipped"].add(item["inspection_id"])
         st.rerun()
@@ -181,8 +184,11 @@ def _save(
     label: str | None,
     reviewer: str,
     box: Box | None = None,
+    *,
+    is_new: bool = False,
 ) -> None:
-    review = Review(str(item["inspection_id"]), verdict, label, reviewer, str(item["model"]), int(item["version"]), box)
+    judged = str(item["model"]), int(item["version"])
+    review = Review(str(item["inspection_id"]), verdict, label, reviewer, *judged, box, is_new)
     others = save_review(source.warehouse, review)
     if verdict != "missed":  # there may be more than one
         claims.finish(review.inspection_id)

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike
 from models_py.metrics._evidence import BoolArray, FloatArray, IntArray, checked_pair, checked_scores, ratio
 from models_py.metrics.detection import Boxes, by_image, match
 
-
 Range = tuple[float, float]
 _ANY: Range = (-np.inf, np.inf)
 

@@ -29,6 +29,9 @@ def review(
     label: Annotated[str | None, typer.Option(help="The class that you see.")] = None,
     model: Annotated[str | None, typer.Option(help="The judged version, as pcb@1.")] = None,
     box: Annotated[str | None, typer.Option(metavar="X1,Y1,X2,Y2", help="The region, in pixels.")] = None,
+    new_label: Annotated[
+        bool, typer.Option("--new-label", help="The label is a class that the product did not have so far.")
+    ] = False,
     warehouse: Warehouse = None,
 ) -> None:
     """Record an inspector's verdict on a prediction.
@@ -37,4 +40,4 @@ def review(
     """
     from udfs.cli._pages import run_review
 
-    run_review(warehouse, inspection, verdict, reviewer, label, model, box)
+    run_review(warehouse, inspection, verdict, reviewer, label, model, box, is_new_label=new_label)

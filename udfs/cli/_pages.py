@@ -58,15 +58,16 @@ def run_review(
     label: str | None,
     model: str | None,
     box: str | None,
+    *,
+    is_new_label: bool,
 ) -> None:
     """Record a review, and say who else was at it."""
     name, _, version = (model or "").partition("@")
     if model and not version.isdecimal():
         raise DuckspectError(f"--model: must be a version, as pcb@1, but is {model!r}.")
-    others = record(
-        warehouse,
-        Review(inspection, verdict, label, reviewer, name or None, int(version) if version else None, _box(box)),
-    )
+    number = int(version) if version else None
+    review = Review(inspection, verdict, label, reviewer, name or None, number, _box(box), is_new_label)
+    others = record(warehouse, review)
     emit(f"{verdict}: on record; the next `duckspect build` counts it.")
     if others:
         emit(f"Reviewed today by {', '.join(others)} too; the latest counts.")
