@@ -1,26 +1,33 @@
 """dbt builds the tables: only what is new is scored, nothing is lost, readers are never in the way."""
 
+import contextlib
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import duckdb
 import pytest
 from conftest import duckspect
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt_common.exceptions import DbtRuntimeError
 from scipy.stats import binomtest
 from trained import BOARDS, QUICK, copy_warehouse
+from waiting import PATIENCE
 
 from models_py.ingest import Options, ingest, open_tree
 from models_py.plant import build
 from models_py.registry import promote, rollback
 from models_py.workshop import train
 from udfs import connect
-from udfs.build import did_last_build_fail, idle_models, limit_warnings, published_path
+from udfs.assignments import SHIPPED, doubts_about_assignments
+from udfs.build import did_last_build_fail, limit_warnings, published_path
 from udfs.cli._publish import leave_copy
-from udfs.dbt_plugin import retrain
+from udfs.dbt_plugin import Plugin, retrain
 
 ROOT = Path(__file__).parents[1]
 TABLES = """
@@ -70,16 +77,30 @@ def test_a_build_again_scores_nothing_and_a_full_refresh_makes_the_same_tables(p
 
 
 READER = """
-import sys, time, duckdb
-reads, seen = 0, set()
-while len(seen) < 2 and time.time() < float(sys.argv[2]):
+import sys, duckdb
+for _ in sys.stdin:
     with duckdb.connect(sys.argv[1], read_only=True) as con:
-        seen.add(con.execute("select count(*), sum(image_count) from kpi_daily_quality").fetchall()[0])
+        state = con.execute("select count(*), sum(image_count) from kpi_daily_quality").fetchall()[0]
         con.execute("select count(*) from defect_log").fetchall()
-        reads += 1
-    time.sleep(0.05)
-print(reads, len(seen))
+    print(*state, flush=True)
 """
+
+
+class Reader:
+    """A process that opens the published copy anew whenever it is asked, and answers with what it finds."""
+
+    def __init__(self, published):
+        command = [sys.executable, "-c", READER, str(published)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    def stop(self):
+        self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -123,19 +144,27 @@ def day(built_plant, tmp_path_factory):
     run_publish = duckspect("publish", "-w", str(warehouse))
     assert run_publish.returncode == 0, run_publish.stderr
     published = published_path(warehouse)
-    with subprocess.Popen(
-        [sys.executable, "-c", READER, str(published), str(time.time() + 120)], stdout=subprocess.PIPE, text=True
-    ) as reader:
+    reader = Reader(published)
+    facts["seen"] = [reader.ask()]
+    facts["during"] = []
+    with ThreadPoolExecutor(1) as pool:
         variables = "{max_error_rate: 0.5, gate_severity: warn, retrain: [tile, never]}"
-        facts["build"] = run_build(warehouse, "--vars", variables)
-        facts["reads"], facts["states"] = map(int, reader.communicate(timeout=130)[0].split())
-    assert reader.returncode == 0
+        building = pool.submit(run_build, warehouse, "--vars", variables)
+        while wait([building], 0.05).not_done:
+            facts["seen"].append(reader.ask())
+            facts["during"].append(not building.done())
+        facts["build"] = building.result()
+    facts["seen"].append(reader.ask())
+    facts["reader"] = reader.stop()
     return facts
 
 
 def test_readers_of_the_published_copy_never_wait_and_never_fail_while_a_build_runs(day):
-    assert day["reads"] > 20
-    assert day["states"] == 2, "it saw the old state and the new one, and nothing between"
+    assert any(day["during"]), "a read that began while the build ran ended while it ran"
+    states = [state for state, _ in itertools.groupby(day["seen"])]
+    assert len(states) == 2, "it saw the old state, then the new one, and nothing between"
+    assert all(states), "each read was answered"
+    assert day["reader"] == 0
 
 
 def test_reviews_change_labels_false_positives_and_the_queue(day):
@@ -329,6 +358,30 @@ def test_an_empty_warehouse_builds(tmp_path):
         ask(warehouse, f"select * from {view}")
 
 
+def test_standstill_is_no_stale_source(tmp_path):
+    warehouse = tmp_path / "w.duckdb"
+    connect(warehouse).close()
+    result = dbt(warehouse, "source", "freshness")
+    assert (result.returncode, "PASS freshness of raw.inspections" in result.stdout) == (0, True), result.stdout
+    with connect(warehouse) as con:
+        con.execute(
+            "insert into raw.inspections by name select 'a' as inspection_id, 'a' as image_id, 'a' as uri, "
+            "'a' as unit_id, now() - interval 1 year as ingested_at"
+        )
+    result = dbt(warehouse, "source", "freshness")
+    assert (result.returncode, "WARN freshness of raw.inspections" in result.stdout) == (0, True), result.stdout
+
+
+def test_a_threshold_that_was_written_past_its_check_is_found(plant_copy):
+    claim = compiled(plant_copy, "a_threshold_can_be_reached")
+    assert ask(plant_copy, claim) == []
+    with duckdb.connect(plant_copy) as con:
+        con.execute("update intermediate.int_thresholds__current set threshold = 1.7")
+        assert {row[0] for row in con.execute(claim).fetchall()} == {"pcb"}, "any number is one for the tile model"
+        con.execute("update intermediate.int_thresholds__current set threshold = 0.5, label = 'shrot'")
+        assert {row[0] for row in con.execute(claim).fetchall()} == {"pcb", "tile"}
+
+
 def test_the_project_is_described_to_the_last_column(built_plant):
     manifest = json.loads((built_plant.parent / "w_files/dbt/target/manifest.json").read_text())
     models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
@@ -354,40 +407,109 @@ def test_the_project_is_described_to_the_last_column(built_plant):
     assert callers == ["predictions"]
 
 
-def test_dbt_writes_its_documents(plant_copy):
-    command = [
-        str(Path(sys.executable).with_name("dbt")),
-        "docs",
-        "generate",
-        "--project-dir",
-        "dbt_project",
-        "--profiles-dir",
-        ".",
-    ]
-    place = plant_copy.parent / "w_files/dbt"
-    result = subprocess.run(
-        [*command, "--target-path", str(place / "target"), "--log-path", str(place / "logs")],
+def dbt(warehouse, *arguments):
+    """Run dbt itself as its users do, from the repository's root."""
+    place = warehouse.parent / "w_files/dbt"
+    return subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("dbt")), *arguments, "--project-dir", "dbt_project"),
+            *("--profiles-dir", ".", "--target-path", str(place / "target"), "--log-path", str(place / "logs")),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
-        env={"DUCKSPECT_WAREHOUSE": str(plant_copy), "HOME": str(plant_copy.parent), "PATH": "/usr/bin:/bin"},
+        env=os.environ | {"DUCKSPECT_WAREHOUSE": str(warehouse)},
     )
+
+
+def test_dbt_writes_its_documents(plant_copy):
+    result = dbt(plant_copy, "docs", "generate")
     assert result.returncode == 0, result.stdout
-    assert "predictions" in (place / "target/catalog.json").read_text()
+    assert "predictions" in (plant_copy.parent / "w_files/dbt/target/catalog.json").read_text()
+
+
+def test_dbt_says_in_a_sentence_that_a_warehouse_cannot_be_opened(tmp_path):
+    warehouse = tmp_path / "w.duckdb"
+    warehouse.write_text("inspected by Ana" * 100)
+    result = dbt(warehouse, "build")
+    assert result.returncode == 2
+    assert f"{warehouse} cannot be opened as a DuckDB file" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@contextlib.contextmanager
+def held(warehouse):
+    """Another process has the warehouse open meanwhile."""
+    program = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(warehouse)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "open\n"
+        yield
+        holder.stdin.close()
+
+
+def plugin_on(path):
+    credentials = DuckDBCredentials(path=str(path), schema="main", database=path.stem)
+    return Plugin("duckspect", {}, credentials), credentials
+
+
+def test_the_plugin_names_what_is_wrong_with_a_warehouse(tmp_path):
+    newer, in_use = tmp_path / "newer.duckdb", tmp_path / "in_use.duckdb"
+    with connect(newer) as con:
+        con.execute("insert into schema_migrations select 9999, 'later.sql', '', now(), 'a later duckspect'")
+    with held(in_use):
+        for file, words in (
+            (tmp_path / "missing/w.duckdb", "There is no folder .*missing for the warehouse w.duckdb"),
+            (tmp_path, "cannot be opened as a DuckDB file"),
+            (newer, f"{newer} was written by a newer duckspect"),
+            (in_use, "is in use by another process"),
+        ):
+            plugin, credentials = plugin_on(file)
+            with pytest.raises(DbtRuntimeError, match=words):
+                plugin.update_connection_config(credentials, {})
+    plugin, credentials = plugin_on(tmp_path / "new.duckdb")
+    plugin.update_connection_config(credentials, {})
+    with duckdb.connect(tmp_path / "new.duckdb") as con:
+        plugin.configure_connection(con)
+        assert con.execute("select detect(null, 'pcb')").fetchall() == [(None,)]
 
 
 def test_a_champion_without_a_product_is_named_with_the_remedy(plant_copy):
     with connect(plant_copy) as con:
-        assert idle_models(con) == []
-        con.execute("update raw.inspections set product_type = 'OTHER'")
-        con.execute("update inspection_metadata set product_type = 'OTHER'")
-        found = idle_models(con)
+        assert doubts_about_assignments(con) == []
+        con.execute("update raw.inspections set product_type = replace(product_type, 'TILE-', 'MAGNET-')")
+        con.execute("update inspection_metadata set product_type = replace(product_type, 'TILE-', 'MAGNET-')")
+        (found,) = doubts_about_assignments(con)
         claim = con.execute(compiled(plant_copy, "a_champion_has_something_to_judge")).fetchall()
-    assert [sentence.split(":")[0] for sentence in found] == ["pcb judges nothing", "tile judges nothing"]
-    assert found[0].endswith("such as: pcb,OTHER")
-    assert sorted(claim) == [("pcb",), ("tile",)]
+    assert found.startswith("tile judges nothing: the seed scoring_assignments gives it none of the products LGP-15, ")
+    assert found.endswith("scoring_assignments.csv: tile,MAGNET-M; tile,MAGNET-S"), "what it learned from"
+    assert claim == [("tile",)]
+
+
+def test_a_champion_that_learned_elsewhere_is_offered_all_products(plant_copy):
+    with connect(plant_copy) as con:
+        con.execute("update raw.inspections set product_type = if(hash(uri) % 2 = 0, 'OLD', 'NEW')")
+        con.execute("delete from ml.version_images")
+        found = doubts_about_assignments(con)
+    assert [sentence.rpartition(": ")[2] for sentence in found] == ["pcb,NEW; pcb,OLD", "tile,NEW; tile,OLD"]
+
+
+def test_rows_of_the_seed_without_a_model_or_a_product_are_named(plant_copy):
+    with connect(plant_copy) as con:
+        con.execute(
+            "insert into reference.scoring_assignments values ('tiel', 'TILE-%'), ('pcb', 'PCB-A9'), ('x', 'y')"
+        )
+        no_product, no_model = doubts_about_assignments(con)
+    assert "'PCB-A9', for the model pcb, is like no product that was inspected. Did you mean 'PCB-A1'?" in no_product
+    assert no_model.startswith("scoring_assignments: there is no model 'tiel' to judge TILE-%. Did you mean 'tile'?")
+    assert "Registered: pcb, tile. Correct the row" in no_model
+
+
+def test_the_rows_that_came_with_the_seed_are_no_mistakes_of_its_user():
+    _, *rows = (ROOT / "dbt_project/seeds/scoring_assignments.csv").read_text().splitlines()
+    assert {tuple(row.split(",")) for row in rows} == SHIPPED
 
 
 def test_a_champion_beyond_its_limits_is_named_with_the_alternative(plant_copy):
@@ -432,13 +554,8 @@ def test_the_band_for_review_is_around_the_threshold_and_holds_a_share_of_the_im
 def test_mistakes_are_said_in_a_sentence(tmp_path, plant_copy):
     missing = duckspect("build", "-w", str(tmp_path / "none.duckdb"))
     assert "There is no warehouse at" in missing.stderr
-    program = (
-        f"import duckdb, time; con = duckdb.connect({str(plant_copy)!r}); print('open', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "open\n"
+    with held(plant_copy):
         for command in ("build", "publish"):
             result = duckspect(command, "-w", str(plant_copy))
             assert result.returncode == 1
             assert "is in use by another process" in result.stderr
-        holder.kill()

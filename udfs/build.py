@@ -103,7 +103,7 @@ def build(
         return _built_here(command[3:], warehouse, results)
     output = _run(command, environment, target.with_name("scored"), progress)
     if not results.exists():
-        raise WarehouseError(_why(output, warehouse))
+        raise WarehouseError(_why(output))
     return _outcome(json.loads(results.read_text()))
 
 
@@ -141,13 +141,11 @@ def _built_here(arguments: Sequence[str], warehouse: Path, results: Path) -> Out
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     if not results.exists():
-        raise WarehouseError(_why(str(finished.exception or ""), warehouse))
+        raise WarehouseError(_why(str(finished.exception or "")))
     return _outcome(json.loads(results.read_text()))
 
 
-def _why(output: str, warehouse: Path) -> str:
-    if "Could not set lock" in output or "Conflicting lock" in output:
-        return f"{warehouse} is in use by another process, and DuckDB allows one writer at a time. Wait for it."
+def _why(output: str) -> str:
     words = " ".join(line.strip() for line in output.splitlines() if line.strip())
     return f"dbt could not begin: {words or 'it said nothing'}"
 
@@ -232,24 +230,6 @@ def _copy_rows(con: duckdb.DuckDBPyConnection, partial: Path) -> None:
         con.execute(f'copy from database "{name}" to published_copy')
     finally:
         con.execute("detach published_copy")
-
-
-_IDLE = """
-select model, (select string_agg(distinct product_type, ', ' order by product_type) from inspection_metadata)
-from dim_model_versions
-where is_champion and model not in (select model from intermediate.int_inspections__assigned)
-order by model
-"""
-
-
-def idle_models(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """A sentence for each champion that judges nothing that was inspected, with the remedy."""
-    return [
-        f"{model} judges nothing: the seed scoring_assignments gives it none of the products {products}. "
-        f"Add a row to dbt_project/seeds/scoring_assignments.csv, such as: {model},{products.split(', ')[0]}"
-        for model, products in con.execute(_IDLE).fetchall()
-        if products
-    ]
 
 
 _BEYOND_LIMITS = """

@@ -5,25 +5,50 @@ Named in `profiles.yml`; the dbt project reaches Python through this module alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
+
+from models_py.errors import DuckspectError
 
 if TYPE_CHECKING:
     import duckdb
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+_IN_MEMORY = ":memory:"
 
 
 class Plugin(BasePlugin):
     """Brings the warehouse's schema up to date and registers the functions, once per connection."""
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
+        """Open the warehouse before dbt does, which would print a traceback if it cannot be opened."""
+        from models_py.warehouse import open_warehouse
+
+        if creds.path != _IN_MEMORY:
+            with _errors_of_dbt():
+                open_warehouse(creds.path).close()
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Prepare the connection that all of dbt's threads take their cursors from."""
         from models_py.warehouse import migrate
         from udfs.session import equip
 
-        migrate(conn)
-        equip(conn)
+        with _errors_of_dbt():
+            migrate(conn)
+            equip(conn)
+
+
+@contextmanager
+def _errors_of_dbt() -> Iterator[None]:
+    """Raise our errors as dbt's own: of these it prints the sentence alone."""
+    try:
+        yield
+    except DuckspectError as error:
+        raise DbtRuntimeError(str(error)) from error
 
 
 def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 from models_py.errors import DuckspectError
 from models_py.warehouse import sql_folder
 from udfs import connect
-from udfs.build import build, check_views, idle_models, limit_warnings, publish
+from udfs.assignments import doubts_about_assignments
+from udfs.build import build, check_views, limit_warnings, publish
 from udfs.cli._caller import folder
 from udfs.cli._output import emit, emit_table, note
 from udfs.cli._progress import display
@@ -56,7 +57,7 @@ def summarise(warehouse: Path | None) -> None:
         found = con.execute(file.read_text())
         columns = [column[0] for column in found.description or ()]
         rows = found.fetchall()
-        for sentence in idle_models(con) + limit_warnings(con):
+        for sentence in doubts_about_assignments(con) + limit_warnings(con):
             note(f"Warning: {sentence}")
     emit(f"\nKPIs, from sql/queries/{file.name}:")
     emit_table(columns, rows)
