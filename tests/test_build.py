@@ -358,18 +358,15 @@ def test_an_empty_warehouse_builds(tmp_path):
         ask(warehouse, f"select * from {view}")
 
 
-def test_standstill_is_no_stale_source(tmp_path):
+def test_neither_an_empty_plant_nor_one_that_stands_still_is_a_stale_source(built_plant, tmp_path):
     warehouse = tmp_path / "w.duckdb"
     connect(warehouse).close()
     result = dbt(warehouse, "source", "freshness")
     assert (result.returncode, "PASS freshness of raw.inspections" in result.stdout) == (0, True), result.stdout
-    with connect(warehouse) as con:
-        con.execute(
-            "insert into raw.inspections by name select 'a' as inspection_id, 'a' as image_id, 'a' as uri, "
-            "'a' as unit_id, now() - interval 1 year as ingested_at"
-        )
-    result = dbt(warehouse, "source", "freshness")
-    assert (result.returncode, "WARN freshness of raw.inspections" in result.stdout) == (0, True), result.stdout
+    manifest = json.loads((built_plant.parent / "w_files/dbt/target/manifest.json").read_text())
+    freshness = manifest["sources"]["source.duckspect.raw.inspections"]["freshness"]
+    assert freshness["warn_after"] == {"count": 24, "period": "hour"}
+    assert not (freshness["error_after"] or {}).get("count")
 
 
 def test_a_threshold_that_was_written_past_its_check_is_found(plant_copy):
