@@ -42,7 +42,7 @@ select 'good' as label
 union
 select unnest(labels) from ml.model_versions where name in (select model from models)
 union
-select label from raw.annotations where image_id in (select image_id from of_product)
+select label from raw.current_annotations where image_id in (select image_id from of_product)
 union
 select label from raw.reviews where inspection_id in (select inspection_id from of_product) and label is not null
 order by label
