@@ -6,7 +6,8 @@ import signal
 import duckdb
 import pytest
 from conftest import duckspect, picture
-from test_ingest import eventually, load, state, watching
+from test_ingest import load, state, watching
+from waiting import PATIENCE, wait_for
 
 import models_py.ingest._load as loading
 import models_py.ingest._write as writing
@@ -201,9 +202,9 @@ def test_watch_corrects_what_is_loaded_and_says_so(boards, warehouse):
         load(con, boards, line_id="L1")
     with watching(boards, warehouse, "--line", "L2") as process:
         try:
-            assert eventually(lambda: "L2" in _lines(warehouse))
+            wait_for(lambda: "L2" in _lines(warehouse))
             process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert "3 inspections were corrected" in output

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from dataclasses import replace
 
@@ -344,7 +343,6 @@ def test_which_version_judged_a_board_is_one_asof_join(con):
         add(con, seed=seed)
         promote(con, f"part@{seed + 1}", force="test")
         con.execute(f"create table seen{seed} as select now() as at_time")
-        time.sleep(0.01)
     judged = con.execute(
         "select version from (from seen0 union all from seen1) as seen asof join "
         "(from ml.alias_history where name = 'part' and alias = 'champion') as h on seen.at_time >= h.valid_from "
