@@ -136,13 +136,15 @@ class Bar(Display):
     def show(self, stage: Stage, *, is_new: bool) -> None:
         facts = stage.facts(self._clock()) if stage.done or stage.total else ""
         room = self._bar.console.width - len(stage.what) - len(facts) - _BAR - _REST
-        shown = {"facts": facts, "words": stage.words[: max(0, room)]}
+        words = stage.words[: max(0, room)]
         if is_new:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(stage.what, total=stage.total, completed=stage.done, **shown)
+            self._task = self._bar.add_task(
+                stage.what, total=stage.total, completed=stage.done, facts=facts, words=words
+            )
         elif self._task is not None:
-            self._bar.update(self._task, total=stage.total, completed=stage.done, **shown)
+            self._bar.update(self._task, total=stage.total, completed=stage.done, facts=facts, words=words)
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
