@@ -366,16 +366,16 @@ def test_a_review_names_a_class_of_its_product(warehouse):
     assert {"anomaly", "good"} < set(of_tiles)
     assert "anomaly" not in of_boards
     assert "short" not in of_tiles
-    wrong = Review(board, "relabelled", "shrot", "ana")
+    wrong = Review(board, "relabelled", "shrot", "jon")
     with pytest.raises(
         ReviewError, match=r"must be one of .*short, .* but is 'shrot'. Did you mean 'short'\? .*--new-l"
     ):
         record(warehouse, wrong)
     for box in ((1.0, 1.0, width + 1.0, 5.0), (1.0, 1.0, 5.0, height + 0.5)):
         with pytest.raises(ReviewError, match=f"inside the image of {width} x {height} pixels"):
-            record(warehouse, Review(board, "missed", "short", "ana", box=box))
+            record(warehouse, Review(board, "missed", "short", "jon", box=box))
     with connect(warehouse) as con:
-        assert con.execute("select count(*) from raw.reviews where reviewer = 'ana'").fetchone() == (0,)
+        assert con.execute("select count(*) from raw.reviews where reviewer = 'jon'").fetchone() == (0,)
     record(warehouse, replace(wrong, label="scorched", reviewer="gus", is_new_label=True))
     with connect(warehouse) as con:
         assert set(known_labels(con, board)) - set(of_boards) == {"scorched"}
