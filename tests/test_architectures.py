@@ -14,6 +14,7 @@ from models_py.model import GOOD, Spec
 from models_py.options import parse_options
 from models_py.preprocess import Preprocess
 from models_py.tasks import find_task, options_of
+from models_py.training import Silent
 
 LABELS = {
     "classify": ("bar", "good", "spot"),
@@ -45,7 +46,7 @@ def made(name):
     }[item.task]()
     if item.task == "anomaly":
         with torch.inference_mode():
-            network.eval().learn([torch.rand(4, 3, size, size)], options)
+            network.eval().learn([torch.rand(4, 3, size, size)], options, Silent())
     return find_task(item.task).rebuild(spec, network.state_dict())
 
 

@@ -394,6 +394,7 @@ def desk():
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas, used by DuckDB
 def test_the_desk_offers_the_classes_of_the_product_and_takes_a_new_one_when_told(warehouse, monkeypatch):
     monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # Streamlit puts the page in its place
     page = AppTest.from_function(desk, default_timeout=PATIENCE).run()
     page.text_input(key="reviewer").set_value("hal").run()
     assert not page.exception

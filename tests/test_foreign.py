@@ -415,7 +415,7 @@ def model_of(task, name):
         build = {"backbone": "resnet18", "layers": (2, 3), "top": 0.01}
         model = find_task(task).rebuild_empty(Spec(task, name, ("anomaly",), Preprocess(64), build))
         with torch.inference_mode():
-            model.network.learn(iter(torch.randn(2, 4, 3, 64, 64)), AnomalyOptions())
+            model.network.learn(iter(torch.randn(2, 4, 3, 64, 64)), AnomalyOptions(), Silent())
         return model
     network = find_architecture(task, name).build(2)
     build = {"yaml": network.architecture} if task == "detect" else {}

@@ -10,7 +10,7 @@ from models_py.architectures import TASKS
 from models_py.errors import DuckspectError
 from models_py.ingest import ingest, open_tree
 from models_py.snapshot import freeze
-from models_py.training import class_mask
+from models_py.training import Silent, class_mask
 from models_py.workshop import train
 from udfs import connect
 
@@ -268,17 +268,11 @@ def test_labels_that_a_review_replaced_are_left_out(con):
     assert frozen.notes == ("1 row left out: later reviews took their place (is_gold is false).",)
 
 
-class Notes:
+class Notes(Silent):
     """Remembers what training said."""
 
     def __init__(self):
         self.said = []
-
-    def step(self, epoch, epochs, step, steps, loss):
-        """Ignore a step."""
-
-    def epoch(self, epoch, metrics):
-        """Ignore an epoch."""
 
     def note(self, text):
         self.said.append(text)

@@ -118,7 +118,6 @@ def ingest(
 
     Example: duckspect ingest ./PCBData --line AUSTIN_L1
     """
-    from models_py.errors import DuckspectError
     from models_py.images import Limits
     from models_py.ingest import Options
     from udfs.cli._ingest import columns_of, load_forever, load_once, move_files
@@ -127,7 +126,7 @@ def ingest(
         move_files(user_place(moved[0]), user_place(moved[1]), warehouse, publishing=publish, as_json=as_json)
         return
     if path is None or moved is not None:
-        raise DuckspectError(
+        raise typer.BadParameter(
             "ingest: must have either what to load, as in `duckspect ingest ./PCBData`, "
             "or what has moved, as in `duckspect ingest --moved ./PCBData /mnt/archive/PCBData`."
         )
