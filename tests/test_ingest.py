@@ -254,6 +254,43 @@ def test_a_file_that_cannot_be_read_is_a_reject(con, boards):
     assert reasons(con) == ["missing: there is no such file"]
 
 
+NO_FILE = "unreadable: it is a named pipe, not a regular file"
+
+
+def test_pipes_and_devices_are_rejects_and_their_neighbours_load(con, boards):
+    """Named like an image, a label file and a split list; opening one would wait forever or never end."""
+    (boards / "PCBData/group00041/00041_not/00041001.txt").unlink()
+    for name in ("group00041/00041/00041077_test.jpg", "group00041/00041_not/00041001.txt", "val/trainval.txt"):
+        (boards / "PCBData" / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(boards / "PCBData" / name)
+    (boards / "PCBData/group00041/00041/00041078_test.jpg").symlink_to("/dev/zero")
+    assert load(con, boards).added.images == 4
+    assert reasons(con) == [NO_FILE.replace("named pipe", "device"), *[NO_FILE] * 3]
+    assert load(con, boards).added.rejected_files == 0
+
+
+def test_a_manifest_that_names_pipes_loads_its_other_rows(con, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "mask")
+    for name in ("good", "scratched"):
+        (tmp_path / f"{name}.png").write_bytes(picture(len(name), format="png"))
+    rows = ["uri,label,mask_uri", "pipe.png,good,", "good.png,good,", "scratched.png,scratch,mask"]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    load(con, tmp_path / "list.csv")
+    assert con.execute("select count(*) from raw.images").fetchone() == (2,)
+    assert sorted(reasons(con)) == sorted(
+        [NO_FILE, f"scratch for scratched.png: its mask {tmp_path}/mask is {NO_FILE}"]
+    )
+
+
+@pytest.mark.parametrize("name", ["one.png", "list.csv", "list.parquet", "boards.zip"])
+def test_a_pipe_in_the_place_of_the_folder_is_never_opened(con, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with contextlib.suppress(LayoutError):
+        load(con, tmp_path / name)
+    assert con.execute("select count(*) from raw.images").fetchone() == (0,)
+
+
 def test_a_name_that_is_not_utf8_is_a_reject_and_its_neighbours_load(con, boards):
     name = os.fsencode(boards / "PCBData/group00041/00041") + b"/\xff\xfe_test.jpg"
     with open(name, "wb") as file:

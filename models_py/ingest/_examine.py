@@ -88,7 +88,7 @@ def _read_image(path: str, context: Context, rows: Rows) -> Image | None:
     uri = tree.uri(path)
     stat = tree.stat(path)
     if stat is None:
-        rows.reject(uri, "missing: there is no such file")
+        rows.reject(uri, tree.why_not(path))
         return None
     entry = context.known.get(uri)
     if entry and entry.sha256 and entry.facts and entry.is_current(stat) and not context.again:
@@ -174,6 +174,8 @@ def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) 
             found.append(_check(label, image, context))
         except ImageError as error:
             rows.reject(tree.uri(label.mask or where), f"{label.label} for {sample.image}: {error}")
+        except OSError as error:
+            rows.reject(tree.uri(label.mask or where), f"unreadable: {error.strerror or error}")
     return found
 
 
@@ -195,7 +197,7 @@ def _mask(label: Label, facts: ImageFacts, context: Context) -> tuple[str, str]:
         assert label.mask is not None  # noqa: S101 - a mask label has one or the other
         uri = tree.uri(label.mask)
         if tree.stat(label.mask) is None:
-            raise ImageError(f"its mask {uri} is missing")
+            raise ImageError(f"its mask {uri} is {tree.why_not(label.mask)}")
         data = tree.read(label.mask)
     mask = probe(data, context.limits)
     if (mask.width, mask.height) != (facts.width, facts.height):

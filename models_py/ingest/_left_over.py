@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from models_py.ingest._examine import Context, may_still_grow
 from models_py.ingest._ledger import Entry
 from models_py.ingest._rows import Rows
-from models_py.layouts import Reject, Sample, Stat, Tree
+from models_py.layouts import MISSING, Reject, Sample, Stat, Tree
 
 
 def left_over(tree: Tree, found: Sequence[Sample | Reject], context: Context, patience: float) -> Rows:
@@ -16,6 +16,9 @@ def left_over(tree: Tree, found: Sequence[Sample | Reject], context: Context, pa
     They are written last: only then is every sample that depends on a label file up to date with it.
     """
     rows = Rows()
+    for path, listed in tree.files.items():
+        if listed.size < 0 and listed != MISSING:  # a pipe or a device, whatever it stands for
+            rows.reject(tree.uri(path), listed.version)
     mine: set[str] = set()
     sources: set[str] = set()
     for item in found:

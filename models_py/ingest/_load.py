@@ -121,7 +121,7 @@ def open_tree(path: str, files: Path) -> Tree:
         raise LayoutError(f"There is nothing at {str(local)!r}. Name a folder, an archive, a manifest or a URL.")
     if local.is_dir():
         return Tree(LocalStore(str(local)))
-    if is_archive(local.name):
+    if is_archive(local.name) and local.is_file():
         return Tree(LocalStore(str(unpacked(local, files / "unpacked"))))
     return Tree(LocalStore(str(local.parent), only=local.name))
 

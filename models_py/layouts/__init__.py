@@ -2,7 +2,7 @@
 
 from models_py.layouts._registry import Layout, layout_named, layouts, recognise, register
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
-from models_py.layouts._stores import LocalStore, RemoteStore, Stat, normal_url, real_path
+from models_py.layouts._stores import MISSING, LocalStore, RemoteStore, Stat, normal_url, real_path
 from models_py.layouts._tree import Tree
 
 # isort: off
@@ -11,6 +11,7 @@ from models_py.layouts import manifest, deeppcb, mvtec, visa, lgp, magnetic_tile
 
 __all__ = [
     "GOOD",
+    "MISSING",
     "Label",
     "Layout",
     "LocalStore",

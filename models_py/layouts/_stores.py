@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat as modes
 from collections.abc import Iterator
 from functools import cache
 from pathlib import PurePosixPath
@@ -15,11 +17,17 @@ UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".crdownload", ".f
 
 
 class Stat(NamedTuple):
-    """What a listing says of a file; `version` changes when the bytes may have changed."""
+    """What a listing says of a file; `version` changes when the bytes may have changed.
+
+    Of what cannot be read the size is -1, and the version says why.
+    """
 
     size: int
     version: str
     modified_ns: int | None
+
+
+MISSING = Stat(-1, "missing: there is no such file", None)
 
 
 class Store(Protocol):
@@ -51,7 +59,7 @@ class LocalStore:
 
     def list(self) -> Iterator[tuple[str, Stat]]:
         if self._only is not None:
-            yield self._only, _local_stat(os.stat(os.path.join(self.root, self._only)))
+            yield self._only, self.stat(self._only)
             return
         real = os.path.realpath(self.root)
         self.prefixes = (_below(real),)
@@ -81,7 +89,7 @@ class LocalStore:
             try:
                 stat = _local_stat(entry.stat())
             except OSError:  # deleted since it was listed, or a dangling link: the reader will say so
-                yield prefix + entry.name, Stat(-1, "missing", None)
+                yield prefix + entry.name, MISSING
                 continue
             if is_link:
                 self._uris[prefix + entry.name] = os.path.realpath(entry.path)
@@ -91,7 +99,10 @@ class LocalStore:
         return _local_stat(os.stat(os.path.join(self.root, path)))
 
     def read(self, path: str) -> bytes:
-        with open(os.path.join(self.root, path), "rb", 0) as file:
+        place = os.path.join(self.root, path)
+        if what := _irregular(os.stat(place).st_mode):  # never opened: it could wait forever, or have no end
+            raise OSError(errno.EINVAL, what, place)
+        with open(place, "rb", 0) as file:
             return file.read()
 
     def uri(self, path: str) -> str:
@@ -126,7 +137,19 @@ def _below(folder: str) -> str:
     return folder if folder.endswith("/") else f"{folder}/"
 
 
+_KINDS = {modes.S_IFIFO: "a named pipe", modes.S_IFSOCK: "a socket", modes.S_IFDIR: "a folder"}
+
+
+def _irregular(mode: int) -> str | None:
+    """What there is instead of a regular file."""
+    if modes.S_ISREG(mode):
+        return None
+    return f"it is {_KINDS.get(modes.S_IFMT(mode), 'a device')}, not a regular file"
+
+
 def _local_stat(stat: os.stat_result) -> Stat:
+    if what := _irregular(stat.st_mode):
+        return Stat(-1, f"unreadable: {what}", None)
     return Stat(stat.st_size, str(stat.st_mtime_ns), stat.st_mtime_ns)
 
 
@@ -244,6 +267,8 @@ _VERSION_KEYS = (
 
 
 def _remote_stat(info: dict[str, Any]) -> Stat:
+    if info.get("type", "file") == "other":  # what fsspec calls pipes, sockets and devices
+        return Stat(-1, "unreadable: it is not a regular file", None)
     version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "unknown")
     modified = next(
         (info[key] for key in ("LastModified", "mtime", "created") if hasattr(info.get(key), "timestamp")), None

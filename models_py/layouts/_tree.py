@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
-from models_py.layouts._stores import Stat, Store, outside
+from models_py.layouts._stores import MISSING, Stat, Store, outside
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
@@ -26,13 +26,21 @@ class Tree:
         """All that is there, with what readers are not to see yet."""
 
     def stat(self, path: str) -> Stat | None:
-        """Size and version of a file, None if there is no such file."""
+        """Size and version of a file, None if there is none that can be read."""
+        known = self._stat(path)
+        return known if known.size >= 0 else None
+
+    def why_not(self, path: str) -> str:
+        """Why there is no file of this name that can be read."""
+        return self._stat(path).version
+
+    def _stat(self, path: str) -> Stat:
         if (known := self.files.get(path)) is not None:
-            return known if known.size >= 0 else None
+            return known
         try:
             return self._store_of(path).stat(path)
         except (OSError, ValueError):
-            return None
+            return MISSING
 
     def read(self, path: str) -> bytes:
         return self._store_of(path).read(path)

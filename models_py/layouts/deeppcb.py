@@ -45,7 +45,7 @@ class DeepPCB(Layout):
 
     @cached_property
     def _list_files(self) -> list[str]:
-        return [path for path in self.tree.files if path.rsplit("/", 1)[-1] in _LISTS]
+        return [path for path in self.tree.files if path.rsplit("/", 1)[-1] in _LISTS and self.tree.stat(path)]
 
     def samples(self) -> Iterator[Sample | Reject]:
         used: set[str] = set()

@@ -66,6 +66,8 @@ class Manifest(Layout):
         import duckdb
 
         names = self._column_names(path)
+        if self.tree.stat(path) is None:
+            raise LayoutError(f"{path} cannot be read as a table: {self.tree.why_not(path)}.")
         try:
             with _local_name(self.tree, path) as local, duckdb.connect() as con:
                 con.execute("set TimeZone = 'UTC'")

@@ -100,6 +100,8 @@ class VisA(Layout):
 
 def _rows(tree: Tree, path: str, *needed: str) -> list[dict[str, str]] | Reject:
     """Read a list, which must have the columns that are needed."""
+    if tree.stat(path) is None:
+        return Reject(path, tree.why_not(path))
     reader = csv.DictReader(io.StringIO(tree.text(path)))
     try:
         rows = list(reader)

@@ -37,7 +37,7 @@ class PascalVOC(Layout):
     def _splits(self) -> dict[str, tuple[str, str]]:
         """The split of each image name and the list that says so; `trainval` speaks only where no other does."""
         found: dict[str, tuple[str, str]] = {}
-        lists = [match for path in self.tree.files if (match := _SPLIT_LIST.match(path))]
+        lists = [match for path in self.tree.files if (match := _SPLIT_LIST.match(path)) and self.tree.stat(path)]
         for match in sorted(lists, key=lambda match: match["split"] != "trainval"):
             split = match["split"].removesuffix("val") or "val"
             for line in self.tree.text(match[0]).splitlines():

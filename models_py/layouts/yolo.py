@@ -128,7 +128,7 @@ def _read(tree: Tree, path: str) -> _Config:
         for place in map(str, [value] if isinstance(value, str) else value):
             for found in _places(path, str(data.get("path") or ""), place):
                 splits[found] = split
-                if found in tree.files and found.endswith(".txt"):
+                if found in tree.files and found.endswith(".txt") and tree.stat(found):
                     lists.append(found)
                     lines = filter(None, map(str.strip, tree.text(found).splitlines()))
                     splits.update((image, split) for line in lines for image in _places(found, "", line))
