@@ -21,6 +21,7 @@ from models_py.errors import LayoutError
 from models_py.images import Limits
 from models_py.ingest import Options, ingest, open_tree, watch
 from models_py.layouts import LocalStore
+from models_py.times import TimeLimits
 from udfs import connect
 
 STATE = {
@@ -289,6 +290,52 @@ def test_a_pipe_in_the_place_of_the_folder_is_never_opened(con, tmp_path, name):
     with contextlib.suppress(LayoutError):
         load(con, tmp_path / name)
     assert con.execute("select count(*) from raw.images").fetchone() == (0,)
+
+
+def test_a_time_that_cannot_be_is_rejected_by_name_and_the_inspection_has_none(con, tmp_path):
+    times = {"a": "2262-04-11T00:00:00Z", "b": "0001-01-01T00:00:00+12:00", "c": "1980-01-01", "d": "2026-10-01"}
+    for name in times:
+        (tmp_path / f"{name}.jpg").write_bytes(picture(ord(name)))
+    written = [f"{name}.jpg,{moment},good" for name, moment in times.items()]
+    (tmp_path / "list.csv").write_text("\n".join(["uri,captured_at,label", *written, "gone.jpg,noon,good"]))
+    load(con, tmp_path / "list.csv")
+    stored = "select captured_at::varchar, count(*) from raw.inspections join raw.annotations using (uri) group by all"
+    assert sorted(con.execute(stored).fetchall(), key=str) == [("2026-10-01 00:00:00+00", 1), (None, 3)]
+    limits = "captured_at must be from 1990-01-01 to a day after now, but is"
+    assert reasons(con)[:3] == [
+        f"a.jpg: {limits} 2262-04-11T00:00:00+00:00",
+        f"b.jpg: {limits} 0001-01-01T00:00:00+12:00",
+        f"c.jpg: {limits} 1980-01-01T00:00:00+00:00",
+    ]
+
+
+def test_a_time_that_cannot_be_leaves_the_stored_one_and_limits_can_be_moved(con, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    stored = "select year(captured_at) from raw.inspections"
+    for moment, year in [("1985-01-01", None), ("2026-10-01", 2026), ("2262-01-01", 2026)]:
+        (tmp_path / "list.csv").write_text(f"uri,captured_at\na.jpg,{moment}\n")
+        load(con, tmp_path / "list.csv")
+        assert con.execute(stored).fetchone() == (year,)
+    load(con, tmp_path / "list.csv", times=TimeLimits(days_ahead=100_000), again=True)
+    assert con.execute(stored).fetchone() == (2262,)
+
+
+@pytest.mark.parametrize("moment", ["noon", "0001-01-01T00:00:00+12:00"])
+def test_a_time_that_cannot_be_read_leaves_the_inspection_without_one(con, tmp_path, moment):
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    (tmp_path / "list.csv").write_text(f"uri,captured_at\na.jpg,{moment}\n")
+    load(con, tmp_path / "list.csv")
+    assert con.execute("select captured_at from raw.inspections").fetchall() == [(None,)]
+    assert reasons(con)[0].startswith("row 1: captured_at must be a time such as 2026-10-01T06:30:00Z, but is")
+
+
+def test_an_impossible_time_of_a_file_is_rejected_by_name(con, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    os.utime(tmp_path / "a.jpg", (0, 0))
+    load(con, tmp_path, tmp_path.parent / "files", layout="images")
+    assert con.execute("select uri, captured_at from raw.inspections").fetchall() == [(f"{tmp_path}/a.jpg", None)]
+    (reason,) = reasons(con)
+    assert reason.endswith("but is 1970-01-01T00:00:00+00:00, the time of the file")
 
 
 def test_a_name_that_is_not_utf8_is_a_reject_and_its_neighbours_load(con, boards):

@@ -232,6 +232,12 @@ def test_a_bad_image_fails_its_own_request_alone_and_is_on_record(server):
         ({"data": b'{"uri": "\\ud800"}', "type": "application/json"}, 422, "JSON"),
         ({"json": {str(number): 1 for number in range(900)}}, 422, "and 895 more"),
         ({"json": {"image": "QQ==", "captured_at": "yesterday"}}, 422, "captured_at"),
+        (
+            {"json": {"image": "QQ==", "captured_at": "2262-01-01T00:00:00Z"}},
+            422,
+            "to a day after now, but is 2262",
+        ),
+        ({"json": {"image": "QQ==", "captured_at": "0001-01-01T00:00:00+12:00"}}, 422, "from 1990-01-01"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else None,
 )

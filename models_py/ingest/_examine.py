@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from models_py.errors import ImageError, IncompleteImageError
 from models_py.images import ImageFacts, Limits, probe
@@ -16,6 +17,7 @@ from models_py.ingest._masks import MaskStore
 from models_py.ingest._rows import Row, Rows
 from models_py.ingest._shapes import bounds_in_image, box_in_pixels, polygon_in_pixels
 from models_py.layouts import GOOD, Label, Layout, Reject, Sample, Stat
+from models_py.times import TimeLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Context:
     masks: MaskStore
     free_names: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    times: TimeLimits = field(default_factory=TimeLimits)
     source: str = ""
     line_id: str | None = None
     station_id: str | None = None
@@ -68,6 +71,7 @@ def _examine_one(sample: Sample, context: Context, rows: Rows) -> None:
         if sample.inspected:
             inspection = describe(sample, image.uri, image.image_id, context)
             rows.inspections[inspection[0]] = inspection
+            _reject_time(sample, image.uri, context, rows)
         role = "image" if sample.inspected else "template"
         _add_labels(image, role, sample.image, _checked_labels(sample, image, context, rows), context, rows)
     if sample.template is not None:
@@ -137,10 +141,9 @@ def may_still_grow(stat: Stat, patience: float) -> bool:
 def describe(sample: Sample, uri: str, image_id: str, context: Context) -> Row:
     """The row of an inspection, and whether its unit and its time were stated or are made from the file."""
     inspection_id = hashlib.sha256(f"{context.name_of(uri)}\0{image_id}".encode()).hexdigest()
-    stat = context.layout.tree.stat(sample.image)
-    captured = int(sample.captured_at.timestamp() * 1e6) if sample.captured_at else None
-    if captured is None and stat is not None and stat.modified_ns is not None:
-        captured = stat.modified_ns // 1000
+    captured = _captured_at(sample, context)
+    if captured is not None and context.times.refusal(captured) is not None:
+        captured = None
     return (
         inspection_id,
         sample.unit_id or sample.image.rsplit(".", 1)[0],
@@ -149,11 +152,37 @@ def describe(sample: Sample, uri: str, image_id: str, context: Context) -> Row:
         sample.line_id or context.line_id,
         sample.station_id or context.station_id,
         sample.product_type or context.product_type,
-        captured,
+        captured and (captured - _EPOCH) // timedelta(microseconds=1),
         json.dumps(sample.attributes, default=str, sort_keys=True) if sample.attributes else None,
         sample.unit_id is not None and context.layout.states_units,
-        sample.captured_at is not None,
+        sample.captured_at is not None and captured is not None,
     )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _captured_at(sample: Sample, context: Context) -> datetime | None:
+    """When the picture was taken: as stated, else when its file was written."""
+    stat = context.layout.tree.stat(sample.image)
+    if sample.captured_at or sample.has_bad_time or stat is None or stat.modified_ns is None:
+        return sample.captured_at
+    try:
+        return _EPOCH + timedelta(microseconds=stat.modified_ns // 1000)
+    except OverflowError:
+        return (datetime.max if stat.modified_ns > 0 else datetime.min).replace(tzinfo=UTC)
+
+
+def _reject_time(sample: Sample, uri: str, context: Context, rows: Rows) -> None:
+    """Say that an inspection has no time because the one that it should have had cannot be."""
+    moment = _captured_at(sample, context)
+    if moment is None or (refusal := context.times.refusal(moment)) is None:
+        return
+    if sample.captured_at is None:
+        rows.reject(uri, f"{refusal}, the time of the file")
+    else:
+        where = sample.sources[0] if sample.sources else sample.image
+        rows.reject(context.layout.tree.uri(where), f"{sample.image}: {refusal}")
 
 
 def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) -> list[Row]:

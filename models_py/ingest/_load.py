@@ -33,6 +33,7 @@ from models_py.layouts import (
     layout_named,
     recognise,
 )
+from models_py.times import TimeLimits
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,6 +58,7 @@ class Options:
     classes: tuple[str, ...] = ()
     columns: dict[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    times: TimeLimits = field(default_factory=TimeLimits)
     workers: int | None = None
     again: bool = False
     patience: float = 0.0
@@ -242,6 +244,7 @@ def _context(
         masks=masks,
         free_names=names,
         limits=options.limits,
+        times=options.times,
         source=options.source or layout.name,
         line_id=options.line_id,
         station_id=options.station_id,

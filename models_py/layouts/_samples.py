@@ -75,7 +75,8 @@ class Sample(NamedTuple):
     """One image file and where its labels are.
 
     `sources` are the label files (masks among them) whose change makes the labels stale. A sample that was not
-    `inspected` (a golden board without its test image) is an image in the warehouse but no inspection.
+    `inspected` (a golden board without its test image) is an image in the warehouse but no inspection. It has a bad
+    time if one was stated that cannot be read.
     """
 
     image: str
@@ -88,6 +89,7 @@ class Sample(NamedTuple):
     station_id: str | None = None
     product_type: str | None = None
     captured_at: datetime | None = None
+    has_bad_time: bool = False
     attributes: Mapping[str, object] | None = None
 
 

@@ -182,11 +182,12 @@ def _sample(path: str, base: str, image: str, rows: Sequence[_Row]) -> tuple[lis
             labels.extend(_labels(row.ours, base))
         except ValueError as error:
             problems.append(Reject(path, f"row {row.number}: {error}"))
+    captured_at, has_bad_time = None, False
     try:
         captured_at = _moment(facts.get("captured_at"))
     except ValueError as error:
         problems.append(Reject(path, f"row {rows[0].number}: captured_at {error}"))
-        captured_at = None
+        has_bad_time = True
     template = facts.get("template_uri")
     return problems, Sample(
         image=image,
@@ -194,6 +195,7 @@ def _sample(path: str, base: str, image: str, rows: Sequence[_Row]) -> tuple[lis
         template=_place(base, str(template)) if template else None,
         labels=tuple(labels),
         captured_at=captured_at,
+        has_bad_time=has_bad_time,
         attributes=attributes,
         unit_id=_text(facts.get("unit_id")),
         line_id=_text(facts.get("line_id")),

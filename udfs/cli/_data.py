@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,15 @@ def ingest(
     classes: Annotated[str | None, typer.Option(help="Comma-separated classes; labels of others are rejected.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Manifest column, as uri=image_path. Repeatable.")] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image accepted, width x height.")] = 250_000_000,
+    earliest: Annotated[
+        datetime,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="Day in UTC before which no picture was taken; earlier times are rejected."
+        ),
+    ] = datetime(1990, 1, 1),
+    days_ahead: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Days that a picture's time may lie ahead; later ones are rejected.")
+    ] = 1,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Readers at once; fitted to the files if left out.")
     ] = None,
@@ -120,6 +130,7 @@ def ingest(
     """
     from models_py.images import Limits
     from models_py.ingest import Options
+    from models_py.times import TimeLimits
     from udfs.cli._ingest import columns_of, load_forever, load_once, move_files
 
     if moved is not None and path is None:
@@ -139,6 +150,7 @@ def ingest(
         classes=tuple(filter(None, map(str.strip, (classes or "").split(",")))),
         columns=columns_of(column or []),
         limits=Limits(pixels=max_pixels),
+        times=TimeLimits(earliest.replace(tzinfo=UTC), days_ahead),
         workers=workers,
         again=again,
     )

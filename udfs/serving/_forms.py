@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from models_py.times import TimeLimits
 
 _MOST = 200
 
@@ -20,6 +23,13 @@ class Context(BaseModel):
     station_id: str | None = Field(None, max_length=_MOST, description="Inspection station on the line")
     product_type: str | None = Field(None, max_length=_MOST, description="Product or part number")
     captured_at: datetime | None = Field(None, description="When the picture was taken; now if left out")
+
+    @field_validator("captured_at")
+    @classmethod
+    def _is_plausible(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and (refusal := TimeLimits().refusal(moment)):
+            raise PydanticCustomError("implausible_time", "{refusal}", {"refusal": refusal})
+        return moment
 
 
 class Asked(Context):

@@ -1,6 +1,6 @@
 -- Population stability index of what the models and cameras give: the last days against all before them, in five bins
 -- that hold a fifth of the reference each. Small samples differ by chance, so the index that chance alone gives on
--- average is beside it.
+-- average is beside it. What the clock of a camera dates into the future is no part of it, or it would move the window.
 with
 
 inspections as (
@@ -56,7 +56,7 @@ windowed as (
         captured_at > max(captured_at) over (partition by feature, entity_kind, line_id)
         - interval '{{ var("drift_days") }} days' as is_recent
     from observed
-    where captured_at is not null
+    where captured_at <= now()
 
 ),
 
