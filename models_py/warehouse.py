@@ -166,12 +166,15 @@ def migrate(
 ) -> list[Migration]:
     """Apply the schema files that this warehouse does not have yet, all or none; return those applied."""
     known = migrations(folder)
-    done = applied_version(con)
+    applied = _applied(con)
+    done = max(applied, default=0)
     if done > len(known):
         raise WarehouseError(
             f"{where} was written by a newer duckspect (schema {done}; this version {__version__} knows {len(known)}). "
             f"It was left as it is. Upgrade duckspect to open it."
         )
+    if not read_only:
+        _compare(known, applied, where)
     missing = known[done:]
     if missing and read_only:
         raise WarehouseError(
@@ -184,6 +187,18 @@ def migrate(
             for migration in missing:
                 _apply(con, migration)
     return missing
+
+
+def _compare(known: list[Migration], applied: dict[int, tuple[str, str]], where: str) -> None:
+    """Refuse a warehouse to which a schema file was applied that is another one here."""
+    for migration in known[: max(applied, default=0)]:
+        sha256, by = applied.get(migration.version, ("", "nothing"))
+        if sha256 != migration.sha256:
+            raise WarehouseError(
+                f"{where} has another schema: {migration.name} has the hash {migration.sha256[:12]} in this duckspect "
+                f"{__version__}, but was applied with {sha256[:12] or 'none'} by {by}. It was left as it is and "
+                f"can be read. To write it, use the duckspect that made it, or load its data into a new warehouse."
+            )
 
 
 def _apply(con: duckdb.DuckDBPyConnection, migration: Migration) -> None:
@@ -203,14 +218,22 @@ def _apply(con: duckdb.DuckDBPyConnection, migration: Migration) -> None:
 
 def applied_version(con: duckdb.DuckDBPyConnection) -> int:
     """The newest schema file applied to a database, 0 for a fresh one."""
+    return max(_applied(con), default=0)
+
+
+def _applied(con: duckdb.DuckDBPyConnection) -> dict[int, tuple[str, str]]:
+    """The schema files applied to a database: the hash of each, and the version of duckspect that applied it.
+
+    What other parts keep in the table has numbers below 1.
+    """
     table = con.execute(
         "select 1 from duckdb_tables() where database_name = current_database() "
         "and schema_name = 'main' and table_name = 'schema_migrations'"
     ).fetchone()
     if table is None:
-        return 0
-    row = con.execute("select coalesce(max(version), 0) from schema_migrations").fetchone()
-    return int(row[0]) if row else 0
+        return {}
+    rows = con.execute("select version, sha256, applied_by from schema_migrations where version > 0").fetchall()
+    return {version: (sha256, by) for version, sha256, by in rows}
 
 
 @contextmanager

@@ -71,6 +71,20 @@ def test_a_newer_warehouse_is_refused_and_left_as_it_is(warehouse):
     assert hashlib.sha256(warehouse.read_bytes()).hexdigest() == before
 
 
+def test_a_warehouse_of_another_schema_is_read_but_not_written(warehouse):
+    second = migrations()[1]
+    with connect(warehouse) as con:
+        con.execute("update schema_migrations set sha256 = 'another text', applied_by = '0.0.9' where version = 2")
+    before = hashlib.sha256(warehouse.read_bytes()).hexdigest()
+    with pytest.raises(WarehouseError) as refused:
+        connect(warehouse)
+    assert f"{second.name} has the hash {second.sha256[:12]} in this duckspect" in str(refused.value)
+    assert "was applied with another text by 0.0.9" in str(refused.value)
+    assert hashlib.sha256(warehouse.read_bytes()).hexdigest() == before
+    with connect(warehouse, read_only=True) as con:
+        assert con.execute("select count(*) from raw.images").fetchone() == (0,)
+
+
 def test_an_older_warehouse_is_brought_up_to_date_and_keeps_its_rows(tmp_path, warehouse):
     first = tmp_path / "schema"
     first.mkdir()
