@@ -57,7 +57,8 @@ def find_source() -> Source:
     found = os.stat(file)
     source = Source(warehouse, file, (found.st_ino, found.st_mtime_ns, found.st_size))
     with source.cursor() as con:
-        known = con.execute("select 1 from duckdb_views() where view_name = 'kpi_summary'").fetchone()
+        kpi = "select 1 from duckdb_views() where schema_name = 'main' and view_name = 'kpi_summary'"
+        known = con.execute(kpi).fetchone()
     if known is None:
         raise WarehouseError(f"{warehouse} has no KPI views yet. Build them: `duckspect build`.")
     return source

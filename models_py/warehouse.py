@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
 DEFAULT_PATH = "warehouse.duckdb"
 
-SCHEMAS = ("raw", "ml", "staging", "intermediate", "reference", "ml_builds")
+SCHEMAS = ("raw", "ml", "staging", "intermediate", "reference", "ml_builds", "work")
 _MOMENT, _STEP = 2.0, 0.05
 _COPY = re.compile(r"\.(published|read-[\d-]+)$")  # copies for readers share the folder of what they are copies of
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from udfs.serving._authorize import Guard, RefusedError
+from udfs.serving._authorize import Guard
 from udfs.serving._costs import CostlyError
+from udfs.serving._writes import RefusedError
 from udfs.session import Session
 
 
@@ -15,6 +16,8 @@ def guard(tmp_path_factory):
         con.execute("create table predictions as select 1 as prediction_id")
         con.execute("create view kpi_summary as select 1 as a")
         con.execute("create macro plus_one(a) as a + 1")
+        con.execute("create table work.scratch as select 1 as a")
+        con.execute("create table labels as select 1 as a")
         yield Guard(Session.of(con).cursor)
 
 
@@ -41,19 +44,23 @@ READS = [
     "select extract(year from now()), '2020-01-01'::date, case when true then 1 end",
 ]
 CHANGES = [
-    "INSERT INTO main.scratch VALUES (NULL)",
+    "INSERT INTO work.scratch VALUES (NULL)",
     "insert into raw.reviews select inspection_id, 'confirmed', null, 'me', now() from raw.inspections",
     "insert into raw.images select * from raw.images on conflict do nothing",
-    "insert or ignore into raw.inspections select * from raw.inspections",
-    "insert into scratch by name select 1 as a on conflict do nothing",
-    "create or replace table scratch as select * from range(3)",
-    "create view mine as select 1 as a",
-    "update scratch set a = 1",
-    "delete from scratch where a = 1",
-    "alter table scratch add column b integer",
-    "drop table scratch",
-    "truncate scratch",
-    "merge into scratch using other on scratch.a = other.a when matched then update set a = 1",
+    "insert or ignore into w.raw.inspections select * from raw.inspections",
+    "insert into work.scratch by name select 1 as a on conflict do nothing",
+    "insert or replace into work.scratch select 1",
+    "insert into work.scratch (a) with b as (from kpi_summary) select * from b, range(3) returning a",
+    "create or replace table work.scratch as select * from range(3)",
+    "create table w.work.other (a integer default 7 not null primary key, b varchar unique, unique (a, b))",
+    "create table if not exists work.found as select predict(uri, 'pcb') as verdict from raw.images",
+    "create view work.mine as select prediction_id from predictions",
+    "update work.scratch set a = (select count(*) from predictions)",
+    "delete from work.scratch using predictions where a = prediction_id",
+    "drop table if exists work.scratch",
+    "drop view work.mine",
+    "truncate work.scratch",
+    "merge into work.scratch using predictions on true when matched then update set a = 1",
     "BEGIN TRANSACTION",
     "COMMIT",
 ]
@@ -82,6 +89,31 @@ NOBODY = [
     "select nextval('s')",
     "select sleep_ms(1000)",
     "from duckdb_settings()",
+    "from duckdb_settings",
+    "from pg_settings",
+    "from pg_catalog.pg_settings",
+    "from w.pg_catalog.PG_SETTINGS",
+    "from pg_catalog.pg_prepared_statements",
+    "select path from duckdb_databases()",
+    "from duckdb_databases",
+    "from system.main.duckdb_databases",
+    "from pragma_database_list",
+    "from pragma_database_list()",
+    "from pragma_storage_info('predictions')",
+    "from system.information_schema.tables",
+    "from system.pg_catalog.pg_settings",
+    "from other.information_schema.tables",
+    "show variables",
+    "summarize pg_catalog.pg_settings",
+    "select * from pg_settings, (with pg_settings as (select 1) select 1)",
+    "create table work.stolen as from pg_catalog.pg_settings",
+    "create table work.stolen as table pg_settings",
+    "create view work.stolen as from duckdb_databases",
+    "create table work.stolen as select * from duckdb_databases, (with duckdb_databases as (select 1) select 1)",
+    "insert into work.scratch select path from duckdb_databases()",
+    "insert into work.scratch select 1 returning (select max(setting) from pg_catalog.pg_settings)",
+    "update work.scratch set a = (select max(setting) from pg_settings)",
+    "delete from work.scratch using other.main.x where true",
     "from duckdb_secrets()",
     "from duckdb_logs",
     "from system.main.duckdb_logs",
@@ -110,18 +142,18 @@ NOBODY = [
     "execute p",
     "select 1; drop table predictions",
     "select 1; copy (select 1) to 'x'",
-    "insert into scratch select * from read_text('/etc/passwd')",
-    "insert into scratch from '/etc/passwd'",
-    "insert into scratch select content from scratch, '/etc/passwd'",
-    "insert into scratch select * from \"read_text\"('/etc/passwd')",
-    "insert into scratch select * from read_text /* */ ('x')",
-    "insert into scratch values ((select content from read_text('x')))",
-    "insert into scratch select getenv('HOME')",
-    "insert into scratch select 1; copy scratch to 'x'",
-    "create table scratch as with a as (from read_text('x')) from a",
-    "create view mine as from 'x.parquet'",
-    "update scratch set a = (select content from read_text('x'))",
-    "merge into scratch using read_csv('x') y on true when matched then delete",
+    "insert into work.scratch select * from read_text('/etc/passwd')",
+    "insert into work.scratch from '/etc/passwd'",
+    "insert into work.scratch select content from work.scratch, '/etc/passwd'",
+    "insert into work.scratch select * from \"read_text\"('/etc/passwd')",
+    "insert into work.scratch select * from read_text /* */ ('x')",
+    "insert into work.scratch values ((select content from read_text('x')))",
+    "insert into work.scratch select getenv('HOME')",
+    "insert into work.scratch select 1; copy scratch to 'x'",
+    "create table work.scratch as with a as (from read_text('x')) from a",
+    "create view work.mine as from 'x.parquet'",
+    "update work.scratch set a = (select content from read_text('x'))",
+    "merge into work.scratch using read_csv('x') y on true when matched then delete",
     "insert or replace into raw.images select * from raw.images",
     "insert into raw.images select * from raw.images on conflict (image_id) do update set uri = 'x'",
     "insert into raw.files select * replace ('/etc/passwd' as uri) from raw.files",
@@ -134,6 +166,74 @@ NOBODY = [
     "",
     "select",
 ]
+
+
+TAKEN = [
+    "insert into schema_migrations values (99, 'x', 'x', now(), 'x')",
+    "insert into main.schema_migrations select 99, 'x', 'x', now(), 'x'",
+    "drop table labels",
+    "drop table work.scratch, labels",
+    "truncate labels",
+    "update predictions set prediction_id = 2",
+    "with a as (select 1) delete from w.main.predictions",
+    "merge into predictions using work.scratch on true when matched then delete",
+    "create or replace view kpi_summary as select 666",
+    "create or replace table predictions as select 666 as prediction_id",
+    "create table mine as select 1 as a",
+    "create view work as select 1 as a",
+    "create view staging.mine as select 1 as a",
+    "insert into intermediate.x values (1)",
+    "insert into reference.x values (1)",
+    "insert into ml_builds.x values (1)",
+    "insert into raw.superseded_inspections select * from raw.superseded_inspections",
+    "insert into raw.current_annotations select * from raw.current_annotations",
+    "create table raw.mine as select 1 as a",
+    "insert into other.work.x values (1)",
+    "create table work.main.x as select 1 as a",
+    "create table temp.work.x as select 1 as a",
+    "create temp table x as select 1 as a",
+    "create temporary view work.x as select 1 as a",
+    "create table work.child (a integer references scratch (a))",
+    "create table work.child (a integer, foreign key (a) references scratch (a))",
+    "create table work.late (a timestamptz check (a > now()))",
+    "create table work.late (a timestamptz, constraint b check (a > now()))",
+    "create table work.made (a integer, b integer generated always as (a * 2))",
+    "drop schema work",
+    "drop schema work cascade",
+    "create schema other",
+    "create or replace schema work",
+    "alter table work.scratch rename to b",
+    "alter view work.mine rename to b",
+    "comment on table labels is 'x'",
+    "create macro work.plus(a) as a",
+    "create or replace macro plus_one(a) as 666",
+    "create sequence work.s",
+    "create type work.t as integer",
+    "create index i on labels (a)",
+    "drop macro plus_one",
+    "create trigger t after insert on work.scratch",
+    "vacuum",
+    "analyze",
+]
+
+
+@pytest.mark.parametrize("sql", TAKEN)
+def test_a_writer_changes_nothing_beyond_its_own_schema(guard, sql):
+    for role in ("reader", "writer"):
+        with pytest.raises(RefusedError):
+            guard.check(sql, role)
+    guard.check(sql, "admin")
+
+
+def test_a_writer_hears_where_it_may_write(guard):
+    with pytest.raises(RefusedError, match=r"may not DROP labels: it may change what is in the schema work .*reviews"):
+        guard.check("drop table labels", "writer")
+
+
+@pytest.mark.parametrize("call", ["predict(uri, 'pcb')", "predict(uri, 'pcb').label", "len(detect(uri, 'pcb'))"])
+def test_a_view_over_the_functions_is_refused_as_in_sql(guard, call):
+    with pytest.raises(RefusedError, match=r"Store the rows instead: create table work\.mine"):
+        guard.check(f"create or replace view work.mine as select {call} from raw.images", "writer")
 
 
 @pytest.mark.parametrize("sql", READS)
@@ -224,6 +324,6 @@ def test_each_role_has_its_own_limit_and_writing_counts_too(frugal):
         frugal.check("select count(*) from range(10_000_000)", "reader")
     frugal.check("select count(*) from range(10_000_000)", "writer")
     with pytest.raises(CostlyError, match="a writer's may go through"):
-        frugal.check("create table huge as select a.a from big a, big b", "writer")
-    frugal.check("create table copied as select a from big", "writer")
+        frugal.check("create table work.huge as select a.a from big a, big b", "writer")
+    frugal.check("create table work.copied as select a from big", "writer")
     frugal.check("BEGIN TRANSACTION", "writer")

@@ -556,3 +556,8 @@ def test_mistakes_are_said_in_a_sentence(tmp_path, plant_copy):
             result = duckspect(command, "-w", str(plant_copy))
             assert result.returncode == 1
             assert "is in use by another process" in result.stderr
+
+
+def test_a_table_of_work_is_not_taken_for_one_that_dbt_built(con):
+    con.execute("create table work.eval_operating_points as select 1 as a")
+    assert limit_warnings(con) == []

@@ -75,12 +75,18 @@ def test_a_query_that_would_never_end_is_refused_before_it_begins_and_memory_is_
 
 def test_a_writer_writes_rows_and_no_more(server):
     con = server.attach("writer")
-    con.execute("from wh.query('create table notes as select 1 as a')").fetchall()
-    con = server.attach("writer")
-    con.execute("insert into wh.main.notes select range from range(5000)")
-    assert con.execute("select count(*) from wh.main.notes").fetchone() == (5001,)
+    con.execute("from wh.query('create table work.notes as select 1 as a')").fetchall()
+    con.execute("from wh.query('insert into work.notes select range from range(5000)')").fetchall()
+    con.execute("from wh.query('create view work.many as select count(*) as a from work.notes')").fetchall()
+    assert server.attach().execute("from wh.query('from work.many')").fetchone() == (5001,)
+    server.attach("admin").execute("from wh.query('create table targets as select 7 as a')").fetchall()
+    refused = ("delete from raw.images", "update targets set a = 8", "drop table targets", "create table mine (a int)")
+    for sql in refused:
+        with pytest.raises(duckdb.Error, match="Authorization failed"):
+            con.execute(f"from wh.query('{sql}')").fetchall()
     with pytest.raises(duckdb.Error, match="Authorization failed"):
-        con.execute("from wh.query('delete from raw.images')").fetchall()
+        server.attach("writer").execute("insert into wh.main.targets select 8")
+    assert server.attach().execute("from wh.main.targets").fetchall() == [(7,)]
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "dsk_wrong"])

@@ -246,7 +246,8 @@ order by versions.version_id
 
 def limit_warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
     """A sentence for each champion whose threshold makes more mistakes than its limits allow, with the remedy."""
-    if not con.execute("select 1 from duckdb_tables() where table_name = 'eval_operating_points'").fetchall():
+    built = "select 1 from duckdb_tables() where schema_name = 'main' and table_name = 'eval_operating_points'"
+    if not con.execute(built).fetchall():
         return []
     return [_limit_warning(*row) for row in con.execute(_BEYOND_LIMITS).fetchall()]
 

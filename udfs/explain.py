@@ -93,7 +93,8 @@ def _estimate(con: duckdb.DuckDBPyConnection, tally: Tally, key: tuple[str, int]
 
 
 def _predicted(con: duckdb.DuckDBPyConnection, named: dict[str, Any]) -> int:
-    if not con.execute("select 1 from duckdb_tables() where table_name = 'predictions'").fetchone():
+    built = "select 1 from duckdb_tables() where schema_name = 'main' and table_name = 'predictions'"
+    if not con.execute(built).fetchone():
         return 0
     row = con.execute(_PREDICTED, named).fetchone()
     return int(row[0]) if row else 0

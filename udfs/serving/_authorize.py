@@ -13,14 +13,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import duckdb
-from sqlglot import exp, parse, tokenize
-from sqlglot.errors import SqlglotError
+from sqlglot import exp, tokenize
 from sqlglot.tokenizer_core import Token as Word
 from sqlglot.tokenizer_core import TokenType
 
-from models_py.errors import DuckspectError
 from udfs.catalogue import FUNCTIONS
 from udfs.serving._costs import Costs, check_call
+from udfs.serving._writes import RefusedError, check_changes, parse_write
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 """A name that DuckDB can take for no file: it looks for a suffix or a slash."""
@@ -30,7 +29,6 @@ _TABLES_OF_VALUES = {"generate_series", "generate_subscripts", "json_each", "jso
 _TABLES_OF_CATALOGUE = {
     "duckdb_columns",
     "duckdb_constraints",
-    "duckdb_databases",
     "duckdb_schemas",
     "duckdb_tables",
     "duckdb_types",
@@ -39,6 +37,8 @@ _TABLES_OF_CATALOGUE = {
     "pragma_version",
 }
 _SCHEMAS_OF_CATALOGUE = {"information_schema", "pg_catalog"}
+_TELLING = {"pg_prepared_statements", "pg_settings"}
+"""Views of `pg_catalog` that tell folders, settings and what others ask."""
 _NOT_ONLY_COMPUTING = {
     "current_setting",
     "currval",
@@ -53,25 +53,8 @@ _NOT_ONLY_COMPUTING = {
     "sleep_ms",
     "write_log",
 }
-_SHOWN = {'"databases"', '"tables"', '"variables"', "__show_tables_expanded", '"schemas"'}
+_SHOWN = {'"databases"', '"tables"', "__show_tables_expanded", '"schemas"'}
 _FROM = {"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY", "TABLE_FUNCTION"}
-_WRITES = (
-    exp.Insert,
-    exp.Update,
-    exp.Delete,
-    exp.Merge,
-    exp.TruncateTable,
-    exp.Transaction,
-    exp.Commit,
-    exp.Rollback,
-)
-_MADE = {"TABLE", "VIEW"}
-_EVIDENCE = {"raw", "ml"}
-"""Schemas that are only appended to; what is in `ml` is written by commands alone, a promotion past its gate say."""
-
-
-class RefusedError(DuckspectError):
-    """SQL that the client's role does not allow."""
 
 
 class Guard:
@@ -93,8 +76,11 @@ class Guard:
         ours = {function.name for function in FUNCTIONS if not function.is_table}
         self._functions = (computing | ours) - _NOT_ONLY_COMPUTING
         self._known_functions = {name.lower() for name, _ in known} | _NOT_ONLY_COMPUTING
+        internal = self._parser.execute("select view_name from duckdb_views() where internal").fetchall()
+        self._internal = {name.lower() for (name,) in internal}
         self._relations: frozenset[tuple[str, str]] = frozenset()
         self._database = ""
+        self._learn()
 
     def check(self, sql: str, role: str) -> None:
         """Raise RefusedError with the reason, or return."""
@@ -127,8 +113,7 @@ class Guard:
         nodes = list(_nodes(tree))
         for node in nodes:
             for entry in (node.get("cte_map") or {}).get("map") or ():
-                self._check_plain(entry["key"])
-                named.add(entry["key"].lower())
+                named.add(self._named(entry["key"]))
         tabular = {id(node["function"]) for node in nodes if node.get("type") == "TABLE_FUNCTION"}
         for node in nodes:
             if node.get("class") == "FUNCTION":
@@ -143,37 +128,25 @@ class Guard:
                 raise RefusedError(f"FROM with {node.get('type')} is not allowed")
 
     def _check_write(self, sql: str) -> None:
-        try:
-            statements, words = parse(sql, dialect="duckdb"), tokenize(sql, dialect="duckdb")
-        except SqlglotError as error:
-            raise RefusedError(f"it cannot be checked: {str(error).splitlines()[0]}") from error
-        if len(statements) != 1 or statements[0] is None:
-            raise RefusedError("one statement at a time")
-        statement = statements[0]
-        kind = str(statement.args.get("kind") or "").upper()
-        is_change = isinstance(statement, exp.Create | exp.Drop | exp.Alter) and kind in _MADE
-        if not isinstance(statement, _WRITES) and not is_change:
-            raise RefusedError(f"a writer may not {type(statement).__name__.upper()} {kind}".rstrip())
+        statement = parse_write(sql)
         for table in statement.find_all(exp.Table):
             for part in table.parts:
                 if not isinstance(part, exp.Func):
                     self._check_plain(part.name)
         for call in statement.find_all(exp.Anonymous):
             self._check_function(call.name, is_table=isinstance(call.parent, exp.Table))
-        self._check_target(statement)
-        self._check_words(words)
+        self._check_words(tokenize(sql, dialect="duckdb"))
+        named = {self._named(each.alias) for each in statement.find_all(exp.CTE)}
+        for table in check_changes(sql, statement, self._database):
+            if not isinstance(table.this, exp.Func):
+                self._check_relation(table.catalog, table.db, table.name, named)
 
-    def _check_target(self, statement: exp.Expr) -> None:
-        """Evidence is appended to, never changed."""
-        reads_others = isinstance(statement, exp.Create | exp.Insert | exp.Update | exp.Delete | exp.Merge)
-        place = statement.this if reads_others else statement
-        for target in place.find_all(exp.Table):
-            schema = target.db.lower()
-            if schema in _EVIDENCE and not (_is_append(statement) and schema == "raw"):
-                what = type(statement).__name__.upper()
-                raise RefusedError(f"a writer may not {what} in {schema}; raw is appended to")
-            if (schema, target.name.lower()) == ("raw", "files"):
-                raise RefusedError("a writer may not add to raw.files: it names the folders whose images may be read")
+    def _named(self, name: str) -> str:
+        """The name of a WITH, which must not make a view of DuckDB's own pass for it elsewhere in the query."""
+        self._check_plain(name)
+        if name.lower() in self._internal:
+            raise RefusedError(f"with {name}: is the name of a view of DuckDB's; choose another")
+        return name.lower()
 
     def _check_words(self, words: list[Word]) -> None:
         """No name that could be a file, no function beyond those allowed, however it is written."""
@@ -210,7 +183,10 @@ class Guard:
     def _check_relation(self, catalogue: str, schema: str, table: str, named: set[str]) -> None:
         if not catalogue and not schema and table.lower() in named:
             return
-        if schema.lower() in _SCHEMAS_OF_CATALOGUE and _PLAIN.fullmatch(table):
+        is_here = catalogue.lower() in ("", self._database)
+        if is_here and schema.lower() in _SCHEMAS_OF_CATALOGUE and _PLAIN.fullmatch(table):
+            if table.lower() in _TELLING:
+                raise RefusedError(f"{schema}.{table} tells settings of the server, which are for admins")
             return
         if not self._is_known(catalogue, schema, table):
             self._learn()
@@ -248,12 +224,3 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(node.values())
         elif isinstance(node, list):
             waiting.extend(node)
-
-
-def _is_append(statement: exp.Expr) -> bool:
-    """Whether a statement adds rows, and leaves those that are there as they are."""
-    if not isinstance(statement, exp.Insert):
-        return False
-    conflict = statement.args.get("conflict")
-    is_kept = conflict is None or (str(conflict.args.get("action")).upper(), conflict.expressions) == ("DO NOTHING", [])
-    return is_kept and str(statement.args.get("alternative") or "ignore").lower() == "ignore"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import DuckspectError, WarehouseError
 from udfs.addresses import Address
-from udfs.serving._authorize import Guard, RefusedError
+from udfs.serving._authorize import Guard
 from udfs.serving._costs import CostlyError
+from udfs.serving._writes import RefusedError
 from udfs.tokens import Keyring, Token
 
 if TYPE_CHECKING:
