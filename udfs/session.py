@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from udfs.runtime import Runtime
 
 _FEW_CORES = 2
-_IMAGE_FOLDERS = "select distinct parse_dirpath(uri) from raw.files"
+_IMAGE_FOLDERS = r"select distinct parse_dirpath(regexp_replace(uri, '^(https?://[^?#]*).*', '\1')) from raw.files"
 
 
 def connect(path: str | Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:

@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from models_py.errors import ImageError
 from models_py.images.header import ImageFacts, Limits, probe
+from models_py.images.remote import fetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,10 +144,14 @@ def decode_mask(data: bytes) -> torch.Tensor:
     return torch.from_numpy((values > (127 if has_greys else 0)).astype(np.uint8))
 
 
-def open_bytes(uri: str) -> bytes:
-    """Read a file or URL; raise ImageError with its name if that fails."""
+def open_bytes(uri: str, allow: Callable[[str], str] | None = None) -> bytes:
+    """Read a file or URL; raise ImageError with its name if that fails.
+
+    With `allow`, a web server's redirection is followed only to what it returns for the URL that the server names; it
+    raises ImageError for what may not be read.
+    """
     if "://" in uri and not uri.startswith("file://"):
-        return _remote(uri)
+        return fetch(uri, allow)
     try:
         with open(uri.removeprefix("file://"), "rb") as opened:
             return opened.read()
@@ -154,15 +159,3 @@ def open_bytes(uri: str) -> bytes:
         raise ImageError(f"{uri}: there is no such file") from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{uri}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _remote(uri: str) -> bytes:
-    import fsspec
-
-    try:
-        with fsspec.open(uri, "rb") as opened:
-            data: bytes = opened.read()
-            return data
-    except Exception as error:
-        words = str(error).splitlines()
-        raise ImageError(f"{uri}: cannot be read: {words[0] if words else type(error).__name__}") from error

@@ -86,7 +86,7 @@ class Images:
         file = self.roots.open(source.uri)
         if file.identity and file.identity[1] > _LIMITS.size_bytes:
             raise ImageError(f"{source.uri}: {file.identity[1]:,} bytes are more than {_LIMITS.size_bytes:,}")
-        data = open_bytes(file.uri)
+        data = open_bytes(file.uri, lambda uri: self.roots.open(uri).uri)
         digest = hashlib.sha256(data).digest()
         if file.identity:
             self._hashes.put(file.identity, digest, _HASH_SIZE)

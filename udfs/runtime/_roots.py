@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from models_py.errors import ImageError
+from udfs.runtime._urls import SCHEME, OddUrlError, is_below, plain_root, plain_url, split_roots
 
 VARIABLE = "DUCKSPECT_ALLOWED_ROOTS"
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,8 @@ class Roots:
         self._lock = threading.Lock()
         self._given: str | None = None
         self._folders: frozenset[str] = frozenset()
+        self._places: tuple[str, ...] = ()
+        self._odd = ""
         self._is_stale = True
         self._real: dict[str, str] = {}
         self._allowed: dict[str, bool] = {}
@@ -45,14 +46,24 @@ class Roots:
 
     def _look(self) -> None:
         self._given = os.environ.get(VARIABLE)
-        folders = self._given.split(os.pathsep) if self._given is not None else self._known()
-        self._folders = frozenset(_normal(folder) for folder in folders if folder)
+        roots = split_roots(self._given) if self._given is not None else self._known()
+        folders, places, odd = set(), set(), []
+        for root in filter(None, roots):
+            scheme = SCHEME.match(root)
+            if not scheme or scheme[1].lower() == "file":
+                folders.add(os.path.realpath(os.path.expanduser(root[len(scheme[0]) :] if scheme else root)))
+                continue
+            try:
+                places.add(plain_root(root))
+            except OddUrlError as error:
+                odd.append(f"{root} {error}")
+        self._folders, self._places, self._odd = frozenset(folders), tuple(sorted(places)), "; ".join(odd)
         self._is_stale = False
         self._allowed.clear()
 
     def open(self, uri: str) -> File:
         """Find a file; raise ImageError with the reason if there is none, or if it may not be opened."""
-        scheme = _SCHEME.match(uri)
+        scheme = SCHEME.match(uri)
         if scheme and scheme[1].lower() != "file":
             return self._remote(uri, scheme[1].lower())
         if "\0" in uri:
@@ -104,20 +115,15 @@ class Roots:
 
         if scheme not in known_implementations:
             raise ImageError(f"{uri}: unknown scheme {scheme!r}; known are file, http, https, s3, gs, az and fsspec's")
-        place = uri.rpartition("/")[0]
-        if ".." in place.split("/"):  # what a server makes of it is not known here
-            raise ImageError(f"{uri}: must not go up with '..'")
-        if self._may(lambda: any(place == folder or place.startswith(f"{folder}/") for folder in self._folders)):
-            return File(uri, None)
+        try:
+            plain = plain_url(uri)
+        except OddUrlError as error:
+            raise ImageError(f"{uri}: {error}") from error
+        if self._may(lambda: any(is_below(plain, place) for place in self._places)):
+            return File(plain, None)
         raise ImageError(self._refusal(uri))
 
     def _refusal(self, uri: str) -> str:
         what = f"{VARIABLE} ({self._given})" if self._given is not None else "the folders of this warehouse's images"
-        return f"{uri}: is outside {what}. Ingest its folder, or name it in {VARIABLE}"
-
-
-def _normal(folder: str) -> str:
-    scheme = _SCHEME.match(folder)
-    if scheme and scheme[1].lower() != "file":
-        return folder.rstrip("/")
-    return os.path.realpath(os.path.expanduser(folder[len(scheme[0]) :] if scheme else folder))
+        odd = f" (ignored: {self._odd})" if self._odd and self._given is not None else ""
+        return f"{uri}: is outside {what}{odd}. Ingest its folder, or name it in {VARIABLE}"
