@@ -28,7 +28,7 @@ def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: b
             shown.update(what)
 
         def progress(scored: int) -> None:
-            shown.update(what, words=f"{scored:,} images scored" if scored else "")
+            shown.update(what, words=f"images asked about {scored:,} times" if scored else "")
 
         outcome = build(warehouse, arguments, folder=folder(), begin=begin, progress=progress)
     for warning in outcome.warnings:
