@@ -83,7 +83,7 @@ def build(
     """Run `dbt build` in a process of its own, which holds the warehouse's lock no longer than it must.
 
     `folder` is where a dbt project of the user's own may be, the current one if left out; `begin` is called once it is
-    clear that the warehouse can be written, `progress` every second with how often the functions were asked about an image.
+    clear that the warehouse can be written, `progress` every second with how often functions were asked about an image.
     """
     warehouse = warehouse_path(path)
     if not warehouse.exists():
