@@ -407,7 +407,7 @@ def test_ingest_says_what_moved_and_what_vanished(boards, tmp_path, warehouse):
         in duckspect("ingest", "--moved", str(tmp_path / "b"), str(boards), *where).stdout
     )
     (boards / "PCBData/group00041/00041/00041001_test.jpg").unlink()
-    assert "1 files that were loaded earlier are gone: " in duckspect("ingest", str(boards), *where).stdout
+    assert "Files that were loaded earlier and are gone: 1 (" in duckspect("ingest", str(boards), *where).stdout
     said = json.loads(duckspect("ingest", str(boards), *where, "--json").stdout)
     assert (said["vanished"], said["vanished_files"][0][-18:], said["moved"]) == (1, "/00041001_test.jpg", [])
     for arguments in ((), (str(boards), "--moved", "a", "b")):

@@ -115,7 +115,7 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
     if report.vanished:
         more = " and others" if report.vanished > len(report.vanished_files) else ""
         emit(
-            f"{report.vanished:,} files that were loaded earlier are gone: {', '.join(report.vanished_files)}{more}. "
+            f"Files that were loaded earlier and are gone: {report.vanished:,} ({', '.join(report.vanished_files)}{more}). "
             f"What is known of them stays. If they were moved: duckspect ingest --moved OLD NEW"
         )
     if report.several_frames:
