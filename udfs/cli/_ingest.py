@@ -114,8 +114,9 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
         emit(f"{sum(moved.files for moved in rest):,} files were moved between {len(rest):,} other places.")
     if report.vanished:
         more = " and others" if report.vanished > len(report.vanished_files) else ""
+        names = ", ".join(report.vanished_files)
         emit(
-            f"Files that were loaded earlier and are gone: {report.vanished:,} ({', '.join(report.vanished_files)}{more}). "
+            f"Files that were loaded earlier and are gone: {report.vanished:,} ({names}{more}). "
             f"What is known of them stays. If they were moved: duckspect ingest --moved OLD NEW"
         )
     if report.several_frames:
