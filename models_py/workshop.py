@@ -26,6 +26,7 @@ from models_py.runs import Run
 from models_py.snapshot import Snapshot, freeze
 from models_py.tasks import Job, Metrics, Threshold, find_task, options_of
 from models_py.training import Report, Silent, counting
+from models_py.ultralytics_gate import ultralytics
 from models_py.warehouse import runs_folder
 from models_py.weights import resolve
 
@@ -66,6 +67,8 @@ def plan(
     check_name(name)
     chosen = find_architecture(task, architecture)
     parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
+    if chosen.family == "yolo":
+        ultralytics()
     resolve(chosen, parsed.weights)
     half(find_devices(parsed.device)[0], parsed.precision)
     if "," in parsed.device and chosen.family != "yolo":

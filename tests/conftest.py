@@ -9,10 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from costs import MARKERS, needs
 from PIL import Image
 from waiting import PATIENCE
 
 from udfs import connect
+
+
+def pytest_configure(config):
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in needs(item):
+            item.add_marker(name)
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 48), format: str = "jpeg") -> bytes:

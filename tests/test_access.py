@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import duckdb
 import pytest
 from drawn import SIDE, draw_parts, fill_table
+from waiting import PATIENCE, wait_for
 
 from models_py.access import PendingWrites, WarehouseAccess
 from models_py.errors import BusyWarehouseError, DuckspectError, WarehouseError
@@ -42,15 +42,14 @@ def filled(tmp_path):
     return tmp_path / "w.duckdb"
 
 
-def until(question, process=None, seconds=120.0):
+def until(question, process=None):
     """Ask another process's traces until there is an answer."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def answer():
         assert process is None or process.poll() is None, "it ended too early"
-        if answer := question():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError("no answer")
+        return question()
+
+    return wait_for(answer)
 
 
 def last_epoch(warehouse):
@@ -110,7 +109,7 @@ def test_others_read_and_write_while_an_epoch_runs_and_a_stop_says_how_to_go_on(
                     train(con, name="part", task="classify", query=QUERY, options=LONG)
             until(lambda: (last_epoch(filled) or 0) > first, process)
             process.send_signal(number)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == status

@@ -50,6 +50,7 @@ def made(name):
     return find_task(item.task).rebuild(spec, network.state_dict())
 
 
+@pytest.mark.slow  # it makes large networks, and there are many of them
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_judges_embeds_and_survives_a_round_trip(name):
     model = made(name)

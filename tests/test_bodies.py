@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from starlette.requests import Request
+from waiting import PATIENCE
 
 from udfs.serving import _forms as forms
 from udfs.serving._bodies import apart
@@ -62,7 +63,7 @@ def test_the_loop_goes_on_while_a_large_body_is_read():
     read = threading.Event()
 
     async def check():
-        reading = asyncio.create_task(apart(len(LARGE), read.wait, 30))
+        reading = asyncio.create_task(apart(len(LARGE), read.wait, PATIENCE))
         await asyncio.sleep(0)
         read.set()  # only a loop that goes on comes here
         assert await reading

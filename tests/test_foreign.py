@@ -293,6 +293,7 @@ def test_a_backbone_trained_on_imagenet_fits_the_detectors(hub):
     assert load_matching(architecture.build(2), fetch(architecture, "imagenet").tensors) > 250
 
 
+@pytest.mark.slow  # its network is large
 @pytest.mark.parametrize(
     ("name", "first"), [("ssd300_vgg16", "features.0"), ("ssdlite320_mobilenet_v3_large", "features.0.0")]
 )
@@ -314,6 +315,7 @@ def test_a_detector_trained_on_other_colours_sees_ours_as_its_own(hub, name, fir
     assert torch.allclose(found[inside], wanted[inside], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow  # its network is large
 def test_a_vgg_trained_on_imagenet_fills_the_whole_backbone_of_ssd(hub):
     from torchvision.models import VGG16_Weights, vgg16
 

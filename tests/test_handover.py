@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
 from udfs.cli import run_for
@@ -30,7 +31,7 @@ class Commands:
         err.write("a note\n")
         if arguments[-1] == "held":
             self.begun.set()
-            assert self.let_go.wait(30)
+            assert self.let_go.wait(PATIENCE)
         return 3
 
     def ask(self, word, said=None):
@@ -75,7 +76,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(warehouse):
     commands = Commands(warehouse, patience=0.05)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(os.fspath(_place(warehouse)))
-        silent.settimeout(10)
+        silent.settimeout(PATIENCE)
         assert silent.recv(100) == b""
     commands.control.close()
 
@@ -93,18 +94,18 @@ def test_a_command_waits_for_the_one_that_runs_and_says_so(commands):
     first, second = [], []
     running = threading.Thread(target=commands.ask, args=("held", first))
     running.start()
-    assert commands.begun.wait(10)
+    assert commands.begun.wait(PATIENCE)
     waiting = threading.Thread(target=commands.ask, args=("later", second))
     waiting.start()
-    assert commands.is_busy.wait(10)
+    assert commands.is_busy.wait(PATIENCE)
     with socket.socket(socket.AF_UNIX) as client:  # one that waits, too, and goes away
         client.connect(os.fspath(_place(commands.warehouse)))
         client.sendall(b'{"arguments": ["info", "given up"], "folder": "/"}\n')
         assert b"The server is busy with `duckspect info held`; this comes next." in client.recv(1000)
     assert len(commands.ran) == 1
     commands.let_go.set()
-    running.join(10)
-    waiting.join(10)
+    running.join(PATIENCE)
+    waiting.join(PATIENCE)
     assert first[1] == second[1] == 3
     assert ("err", "The server is busy with `duckspect info held`; this comes next.\n") in second[0]
     assert [arguments[-1] for arguments, _ in commands.ran] == ["held", "later"]
@@ -114,7 +115,7 @@ def test_a_command_that_waits_when_the_server_stops_is_sent_away(commands):
     said = []
     running = threading.Thread(target=commands.ask, args=("held",))
     running.start()
-    assert commands.begun.wait(10)
+    assert commands.begun.wait(PATIENCE)
     with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as answers:
         client.connect(os.fspath(_place(commands.warehouse)))
         client.sendall(b'{"arguments": ["info", "later"], "folder": "/"}\n')
@@ -125,8 +126,8 @@ def test_a_command_that_waits_when_the_server_stops_is_sent_away(commands):
             closing.join(0.01)
         commands.let_go.set()
         said += answers.readlines()
-        closing.join(10)
-    running.join(10)
+        closing.join(PATIENCE)
+    running.join(PATIENCE)
     assert b"is stopping" in said[1]
     assert said[2] == b'["exit", 1]\n'
     assert len(commands.ran) == 1

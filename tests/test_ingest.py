@@ -390,6 +390,7 @@ def size_of(warehouse):
     return size
 
 
+@pytest.mark.slow  # it loads six thousand images, and again after each kill
 def test_killed_at_any_moment_and_run_again_it_ends_as_one_clean_run(tmp_path):
     root = tmp_path / "boards"
     for number in range(6000):

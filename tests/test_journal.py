@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import pytest
 from conftest import picture
+from waiting import PATIENCE
 
 from models_py.durable import replacing, write_file
 from models_py.errors import WarehouseError
@@ -287,12 +288,12 @@ def test_a_thread_that_ended_makes_the_server_unready_if_it_is_vital(alone):
 def test_threads_that_finish_nothing_for_long_are_in_trouble(alone, monkeypatch):
     release = threading.Event()
     pool = WorkerPool("tester", 1)
-    task = pool.submit(release.wait, 30)
+    task = pool.submit(release.wait, PATIENCE)
     assert thread_states()["tester"] == "ok"
     monkeypatch.setattr("udfs.threads.STUCK", 0.0)
     assert "has finished nothing for" in thread_states()["tester"]
     release.set()
-    assert task.result(30)
+    assert task.result(PATIENCE)
     pool.shutdown()
     assert thread_states()["tester"] == "ok"
 

@@ -495,6 +495,7 @@ with connect(sys.argv[1]) as con:
 """
 
 
+@pytest.mark.slow  # each process imports torch and registers until it is killed
 @pytest.mark.parametrize("calls", [40, 121, 137, 280])
 def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, calls):
     warehouse = tmp_path / "w.duckdb"

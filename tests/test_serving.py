@@ -142,7 +142,7 @@ def test_a_request_that_is_sent_again_gets_the_verdict_that_is_on_record(server,
             f"{server.url}/v1/models/odd/predict",
             files={"image": png(906)},
             headers=server.headers() | {"X-Request-Id": name},
-            timeout=30,
+            timeout=PATIENCE,
         )
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -389,7 +389,7 @@ def test_odd_names_of_models_are_not_found(server, path):
     for url in (f"/v1/models/{path}", f"/v2/models/{path}", f"/v2/models/{path}/ready"):
         assert server.get(url).status_code == 404
     answer = requests.post(
-        f"{server.url}/v2/models/{path}/infer", json={"inputs": [ONE]}, headers=server.headers(), timeout=30
+        f"{server.url}/v2/models/{path}/infer", json={"inputs": [ONE]}, headers=server.headers(), timeout=PATIENCE
     )
     assert answer.status_code == 404
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,12 @@ class Golden:
 
 
 def libraries() -> dict[str, str]:
-    """The versions of what a model's numbers depend on."""
-    return {name: installed(name) for name in _LIBRARIES} | {"duckspect": __version__}
+    """The versions of what a model's numbers depend on, as far as it is installed."""
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = installed(name)
+    return found | {"duckspect": __version__}
 
 
 def save_artifact(

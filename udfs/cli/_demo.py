@@ -30,15 +30,11 @@ group by all order by all
 
 _NEXT = """Type next:
   {0} info
-  {0} sql "select label, count(*) from raw.current_annotations group by 1 order by 2 desc"
-  {0} sql "select captured_at::date as day, line_id, count(*) from raw.inspections group by all order by all"
-  {0} explain "select detect(uri, 'pcb') from raw.inspections"
-  {0} functions
   {0} sql "select * from kpi_defect_pareto"
-  {0} build
-  {0} models list
-  {0} ingest YOUR_FOLDER --line YOUR_LINE
-  {0} shell"""
+  {0} sql "select uri, detect(uri, 'pcb') from raw.inspections where line_id = 'AUSTIN_L1' limit 3"
+  {0} functions
+  {0} dashboard
+  {0} ingest YOUR_FOLDER --line YOUR_LINE"""
 
 
 def build_demo(
@@ -70,7 +66,7 @@ def build_demo(
         from udfs.cli._demo_models import answer, train_models
         from udfs.cli._reports import run_build
 
-        train_models(warehouse)
+        train_models(warehouse, units)
         answer(warehouse)
         run_build(warehouse, [], publishing=True)
     emit(f"Ready in {time.perf_counter() - started:.0f} s.\n\n{_NEXT.format(_own_name())}")

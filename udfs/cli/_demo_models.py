@@ -15,6 +15,11 @@ from udfs import connect
 from udfs.cli._output import emit, emit_table, note
 from udfs.cli._train import shown
 
+# One image each to learn from, to validate and to test: a plant of fifty units has rarer defects.
+_FREQUENT = "qualify count(distinct uri) over (partition by label) >= 3"
+_UNITS_OF_ALL_HOURS = 600
+"""A smaller plant has fewer boards to learn from, and its detector a share of the hours."""
+_ROWS_SHOWN = 3
 _LABELLED = "from raw.current_annotations join raw.inspections using (uri) where product_type like"
 
 
@@ -33,7 +38,7 @@ MODELS = (
     DemoModel(
         "pcb",
         "detect",
-        f"select uri as image, label, x1, y1, x2, y2 {_LABELLED} 'PCB-%' and kind in ('box', 'class')",
+        f"select uri as image, label, x1, y1, x2, y2 {_LABELLED} 'PCB-%' and kind in ('box', 'class') {_FREQUENT}",
         ("map50", "precision50", "recall50"),
         {"epochs": 3, "batch": 8, "mosaic": 0.0, "zoom": 0.1, "learning_rate": 3e-4, "hours": 0.025, "test": 0.2},
     ),
@@ -47,11 +52,11 @@ MODELS = (
 )
 
 
-def train_models(warehouse: Path | None) -> None:
+def train_models(warehouse: Path | None, units: int) -> None:
     """Train what is not trained on these rows yet, make it the champion, and print what each reaches."""
     rows = []
     for model in MODELS:
-        version = _train(warehouse, model)
+        version = _train(warehouse, model, min(1.0, units / _UNITS_OF_ALL_HOURS))
         with connect(warehouse) as con:
             if "champion" not in aliases(con, model.name):
                 promote(con, version.reference)
@@ -60,13 +65,12 @@ def train_models(warehouse: Path | None) -> None:
     emit_table(["model", "architecture", "images", "metric", "value"], rows)
 
 
-def _train(warehouse: Path | None, model: DemoModel) -> Version:
+def _train(warehouse: Path | None, model: DemoModel, share_of_hours: float) -> Version:
     """The version that is trained on these rows; a training that was stopped goes on."""
-    with shown() as report:
+    options = {name: value * share_of_hours if name == "hours" else value for name, value in model.options.items()}
+    with shown(is_brief=True) as report:
         with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
-            planned = plan(
-                con, name=model.name, task=model.task, query=model.query, options=model.options, report=report
-            )
+            planned = plan(con, name=model.name, task=model.task, query=model.query, options=options, report=report)
             version = _known(con, model.name, planned.snapshot.sha256)
         if version is None:
             report.note(f"Training {model.name} on {len(planned.snapshot.part('train'))} images.")
@@ -82,7 +86,7 @@ def answer(warehouse: Path | None) -> None:
     with connect(warehouse) as con:
         found = con.execute(query)
         columns = [column[0] for column in found.description or ()]
-        rows = found.fetchmany(8)
+        rows = found.fetchmany(_ROWS_SHOWN)
     emit(f"{query.splitlines()[0].removeprefix('-- ')} The first rows of sql/queries/{file.name}:")
     emit_table(columns, rows)
 

@@ -37,10 +37,11 @@ def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
 
 
 class Shown:
-    """A report as what a command shows of its progress, with a line per epoch."""
+    """A report as what a command shows of its progress, with a line per epoch unless it is to be brief."""
 
-    def __init__(self, shown: Display) -> None:
+    def __init__(self, shown: Display, *, is_brief: bool = False) -> None:
         self._shown = shown
+        self._is_brief = is_brief
         self._last = ""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
@@ -52,7 +53,8 @@ class Shown:
         self._last = "".join(
             f", {text.removeprefix('val/')}" for text in found if text.startswith("val/") and "loss" not in text
         )[:40]
-        self._shown.say(f"epoch {epoch}: {', '.join(found)}")
+        if not self._is_brief:
+            self._shown.say(f"epoch {epoch}: {', '.join(found)}")
 
     def progress(self, what: str, done: int, total: int | None, unit: str = "images", words: str = "") -> None:
         self._shown.update(what, done, total, unit, words)
@@ -66,10 +68,10 @@ def _is_shown(name: str) -> bool:
 
 
 @contextmanager
-def shown() -> Iterator[Shown]:
+def shown(*, is_brief: bool = False) -> Iterator[Shown]:
     """Show a training while it runs."""
     with display() as found:
-        yield Shown(found)
+        yield Shown(found, is_brief=is_brief)
 
 
 def run_training(
