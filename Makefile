@@ -15,7 +15,7 @@ demo: .venv/installed ## Set up, draw the demo plant, ingest it, and say what to
 	@$(BIN)/duckspect demo
 
 check: .venv/installed ## Lint, and run the tests that need no training, dbt build, browser or server
-	@$(MAKE) --no-print-directory --jobs 4 --output-sync quick style types sql
+	@$(MAKE) --no-print-directory --jobs 4 quick style types sql
 
 quick: .venv/installed
 	@OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --quiet \
