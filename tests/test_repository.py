@@ -1,6 +1,7 @@
 """Promises about the repository itself: who imports whom, what the documents say, what talks to the network."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -116,3 +117,22 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path):
     printed = [line.rstrip() for line in result.stdout.replace(f"{tmp_path}/", "").splitlines() if line.strip()]
     assert len(shown.splitlines()) > 10
     assert shown in "\n".join(printed)
+
+
+def test_the_image_is_made_of_what_the_wheel_is_made_of_and_names_no_host():
+    steps = (ROOT / "Dockerfile").read_text()
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+) \S+$", steps, re.M) for word in line.split()}
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    parts = {name.split("/")[0] for name in project["force-include"]}
+    assert copied == kept >= {"pyproject.toml", "README.md", "LICENSE", *project["packages"], *parts}
+    for name in ("Dockerfile", "compose.yaml", "requirements.lock", "Makefile", ".ci/run", ".github/workflows/ci.yml"):
+        assert "://" not in (ROOT / name).read_text(), name
+
+
+def test_the_containers_share_the_volume_with_the_warehouse_and_the_commands_socket():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    assert all(service["volumes"] == ["plant:/plant"] for service in compose["services"].values())
+    steps = (ROOT / "Dockerfile").read_text()
+    assert "DUCKSPECT_WAREHOUSE=/plant/" in steps
+    assert "XDG_RUNTIME_DIR=/plant " in steps
