@@ -43,7 +43,7 @@ def folder(built_plant, tmp_path_factory):
     (folder / "w_files").rename(folder / "warehouse_files")
     with connect(folder / "warehouse.duckdb") as con:
         con.execute(
-            "create table audit as select uri as image, label, x1, y1, x2, y2 from raw.current_annotations "
+            "create table audit as select uri, label, x1, y1, x2, y2 from raw.current_annotations "
             "join raw.inspections using (uri) where product_type like 'PCB-%' and kind in ('box', 'class')"
         )
     write_board(folder / "download", "00041000", 1, "5 5 20 20 1\n")

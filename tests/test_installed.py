@@ -68,7 +68,7 @@ assert "ultralytics" not in sys.modules
 with connect("w.duckdb") as con:
     for name, (task, query, options) in MODELS.items():
         options = {**QUICK, **options, "epochs": 1, "weights": "none"}
-        architecture = "ssdlite320_mobilenet_v3_large" if task == "detect" else None
+        architecture = "fasterrcnn_mobilenet_v3_large_320_fpn" if task == "detect" else None
         version = train(con, name="new_" + name, task=task, query=query, architecture=architecture, options=options)
         promote(con, version.reference)
     for name, (task, _, _) in MODELS.items():
