@@ -26,7 +26,6 @@ CALLS = {
     "build_served": "training",
     "train_plant": "training",
     "run_build": "dbt",
-    "build_warehouse": "dbt",
     "Server": "server",
     "serving": "server",
 }
