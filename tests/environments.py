@@ -10,7 +10,8 @@ from pathlib import Path
 from waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
-_OURS = ("duckspect", "_duckspect", "__editable__")
+# An editable install leaves a models_py with the SQL there, and a .pth file that names this repository.
+_OURS = ("duckspect", "_duckspect", "__editable__", "_editable", "models_py", "udfs", "dashboard")
 
 
 def make_environment(folder: Path, without: str = "") -> Path:
@@ -41,5 +42,8 @@ def run_in(python: Path, *arguments: str, folder: Path, path: str = "") -> subpr
 
 def install(wheel: Path, python: Path) -> None:
     """Install a wheel without what it depends on, and without a network."""
+    (target,) = python.parents[1].glob("lib/python*/site-packages")
+    linked = [name for name in ("models_py", "udfs", "dashboard") if (target / name).is_symlink()]
+    assert not linked, f"{linked}: pip would write through these links into the environment that they lead to"
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
