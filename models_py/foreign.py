@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from models_py.errors import RegistryError
+from models_py.training import read_tensors
 
 _NESTS = ("state_dict", "model_state_dict", "model", "ema")
 _REMEDY = "Save the weights alone: torch.save(model.state_dict(), file), or as safetensors."
@@ -27,13 +29,32 @@ class Checkpoint:
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
-    """Read a torch state dict or an Ultralytics checkpoint; anything else is refused."""
+    """Read safetensors, a torch state dict or an Ultralytics checkpoint; anything else is refused."""
+    if file.suffix == ".safetensors":
+        tensors, metadata = read_tensors(file)
+        return Checkpoint(tensors, _labels(file, metadata.get("labels", "[]")))
+    if file.suffix == ".onnx":
+        raise RegistryError(
+            f"{file}: ONNX cannot be imported, for it is a program, not weights alone. Import the checkpoint that it "
+            "was exported from."
+        )
     unknown = unsafe_globals(file)
     if any(name.startswith("ultralytics.") for name in unknown):
         from models_py.ultralytics_gate.checkpoint import read_model
 
         return Checkpoint(*read_model(file, unknown))
     return Checkpoint(read_state_dict(file))
+
+
+def _labels(file: Path, text: str) -> tuple[str, ...]:
+    """The classes that a safetensors file names."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+        raise RegistryError(f"{file}: its metadata `labels` must be a JSON list of names, but is {text[:80]!r}.")
+    return tuple(found)
 
 
 def unsafe_globals(file: Path) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from models_py.errors import DuckspectError
 
 T = TypeVar("T", bound="Options")
+LARGEST_SIDE = 4096
+"""Side of the largest square that a network may see, in pixels; what needs more resolution is cut into parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Options:
 
     epochs: int = option(20, "Passes over the training rows", low=1)
     batch: int = option(16, "Images per step", low=1, tune=Search(choices=(8, 16, 32)))
-    image_size: int = option(224, "Side of the square the network sees, in pixels", low=32)
+    image_size: int = option(224, "Side of the square the network sees, in pixels", low=32, high=LARGEST_SIDE)
     learning_rate: float = option(1e-3, "Highest learning rate", low=0, tune=Search(1e-4, 1e-2, log=True))
     weight_decay: float = option(0.01, "Weight decay", low=0, tune=Search(1e-5, 0.1, log=True))
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises", low=0, high=0.9)

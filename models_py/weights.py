@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from torch import nn
 
 from models_py.architectures import Architecture
 from models_py.errors import DuckspectError
-from models_py.training import read_tensors
 
 if TYPE_CHECKING:
     from models_py.training import Report
@@ -124,9 +122,6 @@ def _starter(name: str) -> Found:
 
 def _read(file: Path) -> Found:
     """Read tensors from safetensors, a torch state dict or an Ultralytics checkpoint, running nothing of theirs."""
-    if file.suffix == ".safetensors":
-        tensors, metadata = read_tensors(file)
-        return Found(str(file), tensors, tuple(json.loads(metadata.get("labels", "[]"))))
     from models_py.foreign import read_checkpoint
 
     found = read_checkpoint(file)

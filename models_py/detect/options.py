@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models_py.options import Options, Search, option
+from models_py.options import LARGEST_SIDE, Options, Search, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,11 @@ class DetectOptions(Options):
     epochs: int = option(30, "Passes over the training rows", low=1)
     batch: int = option(8, "Images per step", low=1, tune=Search(choices=(4, 8, 16)))
     image_size: int = option(
-        640, "Side of the square the network sees, in pixels", low=32, tune=Search(choices=(416, 512, 640))
+        640,
+        "Side of the square the network sees, in pixels",
+        low=32,
+        high=LARGEST_SIDE,
+        tune=Search(choices=(416, 512, 640)),
     )
     learning_rate: float = option(2e-3, "Highest learning rate", low=0, tune=Search(3e-4, 1e-2, log=True))
     weight_decay: float = option(5e-4, "Weight decay", low=0, tune=Search(1e-5, 1e-2, log=True))

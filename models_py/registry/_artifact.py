@@ -23,11 +23,11 @@ from models_py.errors import RegistryError
 from models_py.images.decode import decode
 from models_py.model import Model, Spec
 from models_py.preprocess import Preprocess
+from models_py.registry._description import FORMAT
 from models_py.snapshot import Snapshot, read_parquet, write_parquet
 from models_py.tasks import find_task
 from models_py.training import read_tensors, write_tensors
 
-FORMAT = 1
 SPEC, TENSORS, GOLDEN, ROWS = "model.json", "model.safetensors", "golden.safetensors", "rows.parquet"
 _CLOSE = 1e-4
 _LIBRARIES = ("torch", "torchvision", "ultralytics", "segmentation-models-pytorch", "scikit-learn", "numpy")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 INCOMING = ".incoming-"
 _LONGEST_NAME = 100
+_LONGEST_FOLDER = 200
 _DIGITS = 9
 registering = threading.Lock()
 """Two threads must not take one version number; two processes cannot, for DuckDB has one writer."""
@@ -243,6 +244,8 @@ def check_name(name: str) -> None:
     """Refuse names that could not be written as name@alias, or that would leave the artifacts folder."""
     if len(name) > _LONGEST_NAME:
         raise RegistryError(f"name: must be at most {_LONGEST_NAME} characters, but has {len(name)}.")
+    if len(name.encode(errors="replace")) > _LONGEST_FOLDER:
+        raise RegistryError(f"name: must be at most {_LONGEST_FOLDER} bytes in UTF-8, for it names a folder.")
     if not name or not all(char.isalnum() or char in "_-." for char in name) or name[0] in ".-":
         raise RegistryError(f"name: must be letters, digits, _, - and ., but is {name!r}.")
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import lzma
+import pickle
 import shutil
+import stat
+import struct
 import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow
 import torch
 
 from models_py.architectures import Architecture, find_architecture, list_architectures
@@ -19,7 +25,7 @@ from models_py.errors import RegistryError
 from models_py.images.decode import decode
 from models_py.images.encode import encode_png
 from models_py.model import Model, Spec
-from models_py.options import parse_options
+from models_py.options import Options, parse_options
 from models_py.preprocess import Preprocess
 from models_py.registry._artifact import (
     GOLDEN,
@@ -32,8 +38,9 @@ from models_py.registry._artifact import (
     read_rows,
     read_spec,
 )
+from models_py.registry._description import check_labels, parse_description
 from models_py.registry._thresholds import check_threshold, set_operating_point
-from models_py.registry._versions import Origin, Version, register
+from models_py.registry._versions import Origin, Version, check_name, register
 from models_py.tasks import Threshold, find_task, options_of
 
 if TYPE_CHECKING:
@@ -42,6 +49,11 @@ if TYPE_CHECKING:
 _FILES = (SPEC, TENSORS, GOLDEN, ROWS)
 _THRESHOLDS = "thresholds.json"
 _LARGEST = 8 << 30
+_LARGEST_TEXT = 16 << 20
+_SMALL = 1 << 16
+_MOST_PACKED = 100
+"""Weights hardly shrink when they are packed; much smaller is a file made to fill a disk."""
+_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +98,40 @@ def _export_zip(version: Version, model: Model, output: Path) -> str:
 
 def import_file(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
     """Register what a file holds, if it is one of the kinds that can be read without running it."""
+    check_name(name)
     if not file.is_file():
-        raise RegistryError(f"{file}: there is no such file.")
-    if zipfile.is_zipfile(file) and SPEC in _names(file):
-        return _import_zip(con, file, name)
-    return _import_tensors(con, file, name, described)
+        what = "is a folder or no regular file" if file.exists() else "there is no such file"
+        raise RegistryError(f"{file}: {what}. Name a .zip of `duckspect models export`, a .pt or a .safetensors.")
+    try:
+        if zipfile.is_zipfile(file) and SPEC in _names(file):
+            return _import_zip(con, file, name)
+        return _import_tensors(con, file, name, described)
+    except _DAMAGE as error:
+        words = (str(error).splitlines() or [""])[0]
+        raise RegistryError(
+            f"{file}: is no whole model: {type(error).__name__}: {words}. Export it again, or copy it again if it was "
+            "damaged on its way. Nothing was registered."
+        ) from error
+
+
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    pickle.UnpicklingError,
+    pyarrow.ArrowException,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What libraries raise of bytes that are not what they take them for."""
 
 
 def _names(file: Path) -> list[str]:
@@ -101,14 +142,12 @@ def _names(file: Path) -> list[str]:
 def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Version:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        try:
-            _unpack(file, folder)
-            described = read_spec(folder)
-            model = load_artifact(folder)
-            golden = read_golden(folder, described)
-        except (zipfile.BadZipFile, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            words = f"{type(error).__name__}: {error}"
-            raise RegistryError(f"{file}: is no whole model: {words}. Export it again.") from error
+        _unpack(file, folder)
+        described = parse_description((folder / SPEC).read_bytes())
+        model = load_artifact(folder)
+        golden = read_golden(folder, described)
+        if not golden.images:
+            raise RegistryError(f"{file}: has no golden image to compare outputs on. Export the model again.")
         check_golden(model, golden, tolerance=1e-2)  # another machine rounds otherwise
         snapshot = read_rows(folder, described) if ROWS in described["files"] else None
         thresholds = _thresholds(folder, model)
@@ -125,7 +164,7 @@ def _thresholds(folder: Path, model: Model) -> dict[str, float]:
     """The thresholds at the time of the export; those of the registration where an archive has no others."""
     file = folder / _THRESHOLDS
     found = json.loads(file.read_text()) if file.exists() else dict(model.spec.thresholds)
-    if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
+    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
         raise RegistryError(f"{_THRESHOLDS}: must map labels to numbers, but is {found!r}. Export the model again.")
     for label, value in found.items():
         try:
@@ -137,11 +176,33 @@ def _thresholds(folder: Path, model: Model) -> dict[str, float]:
 
 def _unpack(file: Path, folder: Path) -> None:
     with zipfile.ZipFile(file) as archive:
+        _check_members(file, archive.infolist())
         for item in archive.infolist():
-            if item.filename not in (*_FILES, _THRESHOLDS) or item.file_size > _LARGEST:
-                raise RegistryError(f"{file}: holds {item.filename!r}, which is no part of a model. Nothing was read.")
             with archive.open(item) as source, (folder / item.filename).open("wb") as target:
                 shutil.copyfileobj(source, target)
+
+
+def _check_members(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse what no export of ours holds, before any of it is written."""
+    names = (*_FILES, _THRESHOLDS)
+    for item in members:
+        reason = ""
+        if item.filename not in names:
+            reason = f"is no part of a model ({', '.join(names)})"
+        elif sum(other.filename == item.filename for other in members) > 1:
+            reason = "is in it twice"
+        elif item.flag_bits & _ENCRYPTED:
+            reason = "is encrypted"
+        elif stat.S_ISLNK(item.external_attr >> 16):
+            reason = "is a link"
+        elif item.file_size > _MOST_PACKED * max(item.compress_size, _SMALL) or item.file_size > _LARGEST:
+            reason = f"unpacks from {item.compress_size:,} to {item.file_size:,} bytes, as no model does"
+        elif item.filename in (SPEC, _THRESHOLDS) and item.file_size > _LARGEST_TEXT:
+            reason = f"has {item.file_size:,} bytes, more than the {_LARGEST_TEXT:,} that it may have"
+        if reason:
+            raise RegistryError(
+                f"{file}: holds {item.filename!r}, which {reason}. Nothing was read. Export the model again."
+            )
 
 
 def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
@@ -149,10 +210,13 @@ def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, descr
 
     found = read_checkpoint(file)
     labels = found.labels or described.labels
+    if described.image_size is not None:
+        parse_options(Options, {"image_size": described.image_size})
     yaml = found.yaml
     architecture = _architecture_of(described, file) if yaml is None else _yolo_of(yaml, described)
     if not labels:
         raise RegistryError(f"{file}: does not say its classes. Name them in order: --labels open,short,...")
+    check_labels(labels, str(file) if found.labels else "--labels")
     model = _model(architecture, labels, described, yaml, found.tensors, file)
     size = model.spec.preprocess.size
     golden = [encode_png(image) for image in _test_pictures(size)]

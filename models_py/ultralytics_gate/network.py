@@ -16,6 +16,9 @@ MOST_BOXES = 300
 _CANDIDATES = 1000
 _FAINTEST = 0.001
 _OVERLAP = 0.7
+_LARGEST = 10_000
+_MOST_REPEATS = 100
+"""Numbers in the description of a network: more than any of Ultralytics' own."""
 
 
 class Yolo(nn.Module):
@@ -65,7 +68,7 @@ class Yolo(nn.Module):
 def check_architecture(described: Mapping[str, Any]) -> None:
     """Refuse all but known layers and plain arguments: Ultralytics evaluates parts of a description as code."""
     for key, value in described.items():
-        if key in ("backbone", "head"):
+        if key in ("backbone", "head") and isinstance(value, list | tuple):
             for layer in value:
                 _check_layer(layer)
         elif key not in _KEYS or not _is_plain(value):
@@ -77,7 +80,7 @@ def check_architecture(described: Mapping[str, Any]) -> None:
 def _check_layer(layer: Any) -> None:
     if not isinstance(layer, list | tuple) or len(layer) != 4 or layer[2] not in _LAYERS or not _is_plain(layer[3]):
         raise RegistryError(f"architecture: {layer!r} is no known layer of a YOLO. Nothing was built.")
-    if not _is_plain(layer[0]) or not isinstance(layer[1], int):
+    if not _is_plain(layer[0]) or not isinstance(layer[1], int) or not 1 <= layer[1] <= _MOST_REPEATS:
         raise RegistryError(f"architecture: {layer!r} is no known layer of a YOLO. Nothing was built.")
 
 
@@ -87,7 +90,9 @@ def _is_plain(value: Any) -> bool:
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, int | float) or (isinstance(value, str) and value in _WORDS)
+    if isinstance(value, int | float):
+        return abs(value) <= _LARGEST
+    return value is None or (isinstance(value, str) and value in _WORDS)
 
 
 _KEYS = {"nc", "ch", "channels", "scales", "scale", "depth_multiple", "width_multiple", "reg_max", "end2end"}
