@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models_py.durable import write_file
 from models_py.errors import BusyWarehouseError, WarehouseError
 from models_py.warehouse import file_of, open_warehouse, runs_folder, transaction, warehouse_path
 
@@ -124,7 +125,7 @@ class PendingWrites:
 
     def save(self, file: Path) -> None:
         """Keep what could not be written in a file."""
-        file.write_text(json.dumps(self._waiting, default=str))
+        write_file(file, json.dumps(self._waiting, default=str).encode())
 
     def load(self, file: Path) -> None:
         """Take up what was kept in a file, if it is there."""

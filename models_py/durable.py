@@ -6,12 +6,15 @@ is forced there too, for until then the name may be lost. The same goes for a fo
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from models_py.full_disk import writing_in
 
 if sys.platform == "darwin":
     import fcntl
@@ -63,10 +66,30 @@ def replacing(file: Path, suffix: str = "") -> Iterator[Path]:
     partial = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}.partial{suffix}")
     partial.unlink(missing_ok=True)  # left by a process that was killed, and had our number
     try:
-        yield partial
-        put_in_place(partial, file)
+        with writing_in(file.parent):
+            yield partial
+            put_in_place(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+        partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)  # where a database was written
+
+
+def remove_leftovers(file: Path) -> None:
+    """Remove what `replacing` left beside a file in processes that were killed."""
+    for partial in file.parent.glob(f".{glob.escape(file.name)}.*.partial*"):
+        number = partial.name.removeprefix(f".{file.name}.").partition("-")[0]
+        if number.isdecimal() and not _is_alive(int(number)):
+            partial.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
 
 
 def write_file(file: Path, data: bytes) -> None:

@@ -13,6 +13,16 @@ class WarehouseError(DuckspectError):
     """The warehouse file is missing, locked, or of another version."""
 
 
+class FullDiskError(DuckspectError):
+    """A disk has no room for what was to be written, or a quota or a limit on the size of files was reached."""
+
+    def __init__(self, folder: Path | None, reason: str) -> None:
+        where = f"The disk of {folder}" if folder else "A disk"
+        super().__init__(
+            f"{where} is full ({reason}). Make room and run the command again; what was stored before is as it was."
+        )
+
+
 class BusyWarehouseError(WarehouseError):
     """Another process writes the warehouse."""
 

@@ -16,6 +16,7 @@ import torch
 from models_py.access import AT_FIRST, WarehouseAccess, access_to
 from models_py.architectures import Architecture, find_architecture
 from models_py.devices import find_devices, half
+from models_py.durable import put_in_place
 from models_py.errors import DuckspectError
 from models_py.evaluation import evaluate_model
 from models_py.images.decode import open_bytes
@@ -195,7 +196,7 @@ def keep_result(folder: Path, model: Model, metrics: Metrics, threshold: Thresho
     save_artifact(model, partial / "artifact", Golden((), ()), None, as_dict(options))
     chosen = None if threshold is None else asdict(threshold)
     (partial / "metrics.json").write_text(json.dumps({"metrics": metrics, "threshold": chosen}))
-    partial.rename(folder / _RESULT)
+    put_in_place(partial, folder / _RESULT)
 
 
 def read_result(folder: Path) -> tuple[Model, Metrics, Threshold | None] | None:

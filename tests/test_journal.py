@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ import pytest
 from conftest import picture
 from waiting import PATIENCE
 
-from models_py.durable import replacing, write_file
+from models_py.durable import remove_leftovers, replacing, write_file
 from models_py.errors import WarehouseError
 from models_py.registry import Origin, load, register
 from models_py.warehouse import files_folder
@@ -365,3 +367,14 @@ def test_a_journal_that_was_killed_in_the_middle_of_a_line_is_taken_in_when_the_
     with connect(warehouse) as con:
         assert verdicts(con) == {"V-1"}
     assert not list(journal_folder(warehouse).iterdir())
+
+
+def test_leftovers_of_killed_processes_are_removed_and_those_of_living_ones_stay(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = [f".a[1].duckdb.{gone.pid}-1.partial", f".a[1].duckdb.{gone.pid}-1.partial.wal"]
+    kept = [f".a[1].duckdb.{os.getpid()}-1.partial", f".b.duckdb.{gone.pid}-1.partial", "a[1].duckdb"]
+    for name in (*left, *kept):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a[1].duckdb")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(kept)

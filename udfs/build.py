@@ -14,8 +14,9 @@ from typing import Any
 
 import duckdb
 
-from models_py.durable import replacing
-from models_py.errors import WarehouseError
+from models_py.durable import remove_leftovers, replacing
+from models_py.errors import DuckspectError, WarehouseError
+from models_py.full_disk import full_disk
 from models_py.warehouse import ENVIRONMENT_VARIABLE, files_folder, probe, sql_folder, warehouse_path
 from udfs.counter import ENVIRONMENT_VARIABLE as COUNTER_VARIABLE
 from udfs.counter import read_count
@@ -103,7 +104,7 @@ def build(
         return _built_here(command[3:], warehouse, results)
     output = _run(command, environment, target.with_name("scored"), progress)
     if not results.exists():
-        raise WarehouseError(_why(output))
+        raise _why(output, target)
     return _outcome(json.loads(results.read_text()))
 
 
@@ -141,13 +142,15 @@ def _built_here(arguments: Sequence[str], warehouse: Path, results: Path) -> Out
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     if not results.exists():
-        raise WarehouseError(_why(str(finished.exception or "")))
+        raise _why(str(finished.exception or ""), results.parent)
     return _outcome(json.loads(results.read_text()))
 
 
-def _why(output: str) -> str:
+def _why(output: str, target: Path) -> DuckspectError:
+    """Why dbt left no results, of what it said."""
     words = " ".join(line.strip() for line in output.splitlines() if line.strip())
-    return f"dbt could not begin: {words or 'it said nothing'}"
+    error = WarehouseError(f"dbt could not begin: {words or 'it said nothing'}")
+    return full_disk(error, target) or error
 
 
 def _outcome(results: dict[str, object]) -> Outcome:
@@ -190,12 +193,13 @@ def publish(path: str | Path | None = None) -> Path:
     try:
         is_shared = Session.is_held_here(warehouse)
         with replacing(target) as partial, open_warehouse(warehouse) as con:
+            remove_leftovers(target)  # whoever publishes has the warehouse, so nobody else writes one
             check_views(con)
             if is_shared:
                 _copy_rows(con, partial)
             else:
                 _copy_file(con, warehouse, partial)
-    except (OSError, duckdb.Error, subprocess.CalledProcessError) as error:
+    except (OSError, duckdb.Error) as error:
         raise WarehouseError(f"{target}: cannot be written, so readers keep the last one: {error}") from error
     return target
 
@@ -219,7 +223,10 @@ def _copy_file(con: duckdb.DuckDBPyConnection, warehouse: Path, partial: Path) -
     Another process copies: to close a file in this one would let go of DuckDB's lock on it.
     """
     con.execute("checkpoint")
-    subprocess.run([sys.executable, "-c", _COPY, str(warehouse), str(partial)], check=True)  # noqa: S603
+    command = [sys.executable, "-c", _COPY, str(warehouse), str(partial)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise OSError((done.stderr.strip().splitlines() or [f"copying ended with {done.returncode}"])[-1])
 
 
 def _copy_rows(con: duckdb.DuckDBPyConnection, partial: Path) -> None:

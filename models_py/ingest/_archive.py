@@ -11,7 +11,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from models_py.errors import LayoutError
+from models_py.durable import make_folders, put_in_place
+from models_py.errors import FullDiskError, LayoutError
+from models_py.full_disk import full_disk
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
@@ -36,17 +38,19 @@ def unpacked(archive: Path, into: Path) -> Path:
     target = into / f"{_stem(archive)}-{_digest(archive)[:12]}"
     if target.is_dir():
         return target
-    into.mkdir(parents=True, exist_ok=True)
+    make_folders(into)
     partial = into / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         _unpack_zip(archive, partial) if zipfile.is_zipfile(archive) else _unpack_tar(archive, partial)
+        (partial / _ORIGIN).write_text(origin)
+        put_in_place(partial, target)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if full := full_disk(error, into.absolute()):
+            raise full from error
         why = str(error).partition("\n")[0].rstrip(":.")
         raise LayoutError(f"{archive} cannot be unpacked: {why}. Download it again, or unpack it yourself.") from error
-    (partial / _ORIGIN).write_text(origin)
-    partial.replace(target)
     return target
 
 
@@ -63,7 +67,7 @@ def _digest(archive: Path) -> str:
 def _need(size: int, partial: Path) -> None:
     free = shutil.disk_usage(partial.parent).free
     if size > free:
-        raise OSError(f"it holds {size:,} bytes, but only {free:,} are free in {partial.parent}")
+        raise FullDiskError(partial.parent, f"{size:,} bytes are to be unpacked, but only {free:,} are free")
 
 
 def _unpack_zip(archive: Path, partial: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from models_py.durable import make_folders, write_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,6 @@ class MaskStore:
         digest = hashlib.sha256(png).hexdigest()
         file = self.folder / digest[:2] / f"{digest}.png"
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}.tmp")
-            partial.write_bytes(png)
-            partial.replace(file)
+            make_folders(file.parent)
+            write_file(file, png)
         return str(file)

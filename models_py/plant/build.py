@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from models_py.durable import replacing, write_file
 from models_py.errors import DuckspectError
 from models_py.plant import boards, plates, steel, story, tiles
 from models_py.plant._drawing import Drawing, Grey
@@ -121,9 +121,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
 def _write(file: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    partial_file.write_bytes(data)
-    partial_file.replace(file)
+    write_file(file, data)
 
 
 def _part(folder: Path, chunk: tuple[int, int]) -> Path:
@@ -207,13 +205,11 @@ def _defocused(picture: Grey, blur: float) -> Grey:
 
 def _save(file: Path, picture: Grey) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = file.with_name(f".{file.stem}.{os.getpid()}.tmp")
-    with partial_file.open("wb") as stream:
+    with replacing(file) as partial_file, partial_file.open("wb") as stream:
         if file.suffix == ".jpg":
             Image.fromarray(picture).save(stream, "jpeg", quality=90)
         else:
             Image.fromarray(picture).save(stream, "png", compress_level=3)
-    partial_file.replace(file)
 
 
 def _rows(folder: Path, unit: story.Unit, drawing: Drawing) -> list[Row]:
@@ -283,6 +279,5 @@ def _write_manifest(file: Path, rows: list[Row]) -> None:
         if row["label"] is not None:
             row["annotated_at"] = row["captured_at"] + annotation_delay
     rows.sort(key=lambda row: (row["captured_at"], row["uri"], row["kind"] or "", row["label"] or "", row["x1"] or 0))
-    partial_file = file.with_name(f".{file.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(rows, _manifest_schema()), partial_file, compression="zstd")
-    partial_file.replace(file)
+    with replacing(file) as partial_file:
+        pq.write_table(pa.Table.from_pylist(rows, _manifest_schema()), partial_file, compression="zstd")

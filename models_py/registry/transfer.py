@@ -22,6 +22,7 @@ import torch
 from models_py.architectures import Architecture, find_architecture, list_architectures
 from models_py.durable import replacing
 from models_py.errors import RegistryError
+from models_py.full_disk import writing_in
 from models_py.images.decode import decode
 from models_py.images.encode import encode_png
 from models_py.model import Model, Spec
@@ -178,7 +179,7 @@ def _unpack(file: Path, folder: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         _check_members(file, archive.infolist())
         for item in archive.infolist():
-            with archive.open(item) as source, (folder / item.filename).open("wb") as target:
+            with writing_in(folder), archive.open(item) as source, (folder / item.filename).open("wb") as target:
                 shutil.copyfileobj(source, target)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in a sentence and exit status 1, never in a traceback."""
-    from models_py.errors import BusyWarehouseError, DuckspectError
+    from models_py.errors import BusyWarehouseError
 
     interrupted: list[int] = []
 
@@ -36,11 +36,13 @@ def main() -> None:
         raise
     except BusyWarehouseError as error:
         _hand_over(error)
-    except DuckspectError as error:
-        _fail(str(error))
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if (words := _sentence(error)) is None:
+            raise
+        _fail(words)
 
 
 def _hand_over(error: BusyWarehouseError) -> None:
@@ -71,20 +73,29 @@ def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) ->
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from models_py.errors import DuckspectError
-
     try:
         status = app(list(arguments), standalone_mode=False)
-    except DuckspectError as error:
-        return _say(str(error))
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
+        if (words := _sentence(error)) is not None:
+            return _say(words)
         import logging
 
         logging.getLogger("duckspect").exception("a command failed")
         return _say(f"{type(error).__name__}: {error}")
     return status if isinstance(status, int) else 0
+
+
+def _sentence(error: Exception) -> str | None:
+    """What a user is told of an error that he can mend; None of any other."""
+    from models_py.errors import DuckspectError
+    from models_py.full_disk import full_disk
+
+    full = full_disk(error)
+    if isinstance(error, DuckspectError):
+        return f"{error} {full}" if full is not None and full is not error else str(error)
+    return None if full is None else str(full)
 
 
 def _fail(message: str) -> NoReturn:

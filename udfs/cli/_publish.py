@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from models_py.errors import WarehouseError
+from models_py.errors import DuckspectError
 from udfs.build import did_last_build_fail, publish
 from udfs.cli._output import note
 
@@ -18,7 +18,7 @@ def leave_copy(warehouse: Path | None) -> None:
         return
     try:
         note(f"Readers find it in {publish(warehouse).name}.")
-    except WarehouseError as error:  # what was done is stored all the same
+    except DuckspectError as error:  # what was done is stored all the same
         note(f"Readers keep the copy they have: {error}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from models_py.durable import write_file
 from models_py.errors import DuckspectError
 from models_py.warehouse import sql_folder
 from udfs import connect
@@ -72,7 +73,7 @@ def write_sql(warehouse: Path | None, dialect: str, output: Path | None) -> None
         emit(text)
         return
     try:
-        output.write_text(f"{text}\n")
+        write_file(output, f"{text}\n".encode())
     except OSError as error:
         raise DuckspectError(f"{output}: cannot be written: {error.strerror}.") from error
     emit(f"{output}: {len(statements)} statements for {dialect}.")
