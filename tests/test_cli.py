@@ -1,6 +1,8 @@
 """The command line as a user meets it: help, results, errors in words, exit statuses."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import pty
@@ -19,6 +21,8 @@ from waiting import PATIENCE, wait_for
 from models_py.warehouse import migrations
 from udfs import connect
 from udfs.cli import reference
+from udfs.cli._formats import Format
+from udfs.cli._sql import WRITERS, Announced, execute
 
 COMMANDS = dict(reference.commands())
 
@@ -296,3 +300,52 @@ def test_demo_draws_ingests_and_says_what_to_type_next(tmp_path):
         assert con.execute("select count(distinct attributes->>'camera_id') > 5 from raw.inspections").fetchone() == (
             True,
         )
+
+
+ODD_VALUES = {
+    "(1, 2)": "(1, 2)",
+    "row(1, row(2, 3))": "(1, (2, 3))",
+    "[(1, 2)]": "[(1, 2)]",
+    "map {[1]: 'a'}": "{[1]=a}",
+    "interval '3 months 2 days'": "3 months 2 days",
+    "[interval 1 day]": "[1 day]",
+    "union_value(a := 1)": "1",
+    "'10101'::bit": "10101",
+    "340282366920938463463374607431768211455::uhugeint": "340282366920938463463374607431768211455",
+    "'1234567890123456789012345678901234567890'::bignum": "1234567890123456789012345678901234567890",
+    "1::variant": "1",
+    "'POINT(1 2)'::geometry": "POINT (1 2)",
+    "time_ns '12:34:56.123456789'": "12:34:56.123456789",
+    "timetz '12:00:00+02'": "12:00:00+02",
+    "time '12:00'": "12:00:00",
+    "date 'infinity'": "infinity",
+    "timestamp '-infinity'": "-infinity",
+    "timestamptz '0044-03-15 (BC) 00:00:00+00'": "0044-03-15 (BC) 00:00:00+00",
+    "[date 'infinity']": "[infinity]",
+    "'6d3d2541-2e6b-4a0b-b7b8-2f6a0d1a0c11'::uuid": "6d3d2541-2e6b-4a0b-b7b8-2f6a0d1a0c11",
+    "'x'::enum('x', 'y')": "x",
+    "170141183460469231731687303715884105727::hugeint": "170141183460469231731687303715884105727",
+    "'{\"a\": 1}'::json": '{"a": 1}',
+    "1.5::decimal(38, 3)": "1.500",
+}
+
+
+@pytest.mark.parametrize(("value", "text"), ODD_VALUES.items(), ids=ODD_VALUES)
+def test_a_value_of_any_type_is_printed_in_every_format(con, value, text):
+    printed = {}
+    for name, write in WRITERS.items():
+        stream = io.BytesIO()
+        write(Announced(execute(con, f"select 7 as n, {value} as v -- a comment"), lambda: None), stream)
+        printed[name] = stream.getvalue()
+    assert list(csv.reader(io.StringIO(printed[Format.csv].decode()))) == [["n", "v"], ["7", text]]
+    assert text in printed[Format.table].decode()
+    (row,) = json.loads(printed[Format.json])
+    assert row["n"] == 7
+    assert str(row["v"]) in (text, "1.5", "['infinity']")
+    assert pq.read_table(io.BytesIO(printed[Format.parquet])).num_rows == 1
+
+
+def test_columns_of_one_name_are_all_printed(con):
+    stream = io.BytesIO()
+    WRITERS[Format.csv](Announced(execute(con, "select 1 as a, 2 as a"), lambda: None), stream)
+    assert stream.getvalue() == b"a,a\n1,2\n"

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -18,11 +19,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models_py.durable import replacing
 from models_py.errors import DuckspectError
 from udfs import connect
 from udfs.catalogue import names_function
 from udfs.cli._formats import Format
 from udfs.cli._output import emit_table, note
+from udfs.cli._printable import printable, rows
 from udfs.cli._progress import display
 from udfs.counter import COUNTER
 
@@ -68,15 +71,11 @@ def _print_rows(
         WRITERS[format](batches, sys.stdout.buffer)
         sys.stdout.flush()
         return
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with replacing(output) as partial, partial.open("wb") as file:
             WRITERS[format](batches, file)
-        partial.replace(output)
     except OSError as error:
         raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Announced:
@@ -117,7 +116,7 @@ def execute(con: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
         for hint in hints(query):
             note(f"Hint: {hint}")
     try:
-        return con.execute(query).to_arrow_reader(_ROWS_AT_ONCE)
+        return con.execute(printable(con, query)).to_arrow_reader(_ROWS_AT_ONCE)
     except duckdb.Error as error:
         raise DuckspectError(_explain(str(error))) from error
 
@@ -128,10 +127,10 @@ def _explain(text: str) -> str:
     return text
 
 
-def _rows(batches: Announced) -> Iterator[dict[str, Any]]:
+def _rows(batches: Announced) -> Iterator[list[Any]]:
     try:
         for batch in batches:
-            yield from batch.to_pylist(maps_as_pydicts="lossy")
+            yield from rows(batch)
     except (pa.ArrowException, OSError) as error:  # an error in the middle of a result
         raise DuckspectError(str(error)) from error
 
@@ -158,18 +157,18 @@ def _as_text(value: Any) -> Any:
         return f"<{len(value):,} bytes>"
     if isinstance(value, dict | list):
         return json.dumps(_as_json(value))
-    return value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "tzinfo") else value
+    return value.isoformat(sep=" ", timespec="seconds") if isinstance(value, datetime) else value
 
 
 def _write_table(batches: Announced, stream: IO[bytes]) -> None:
-    rows: list[list[Any]] = []
+    shown: list[list[Any]] = []
     more = 0
     for row in _rows(batches):
-        if len(rows) < _ROWS_SHOWN:
-            rows.append([_as_text(value) for value in row.values()])
+        if len(shown) < _ROWS_SHOWN:
+            shown.append([_as_text(value) for value in row])
         else:
             more += 1
-    emit_table(batches.schema.names, rows, stream=stream)
+    emit_table(batches.schema.names, shown, stream=stream)
     if more:
         note(f"{more:,} more rows; --format csv prints them all.")
 
@@ -179,15 +178,16 @@ def _write_csv(batches: Announced, stream: IO[bytes]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(batches.schema.names)
     for row in _rows(batches):
-        writer.writerow([_as_json(value) if isinstance(value, bytes) else _as_text(value) for value in row.values()])
+        writer.writerow([_as_json(value) if isinstance(value, bytes) else _as_text(value) for value in row])
     text.detach()
 
 
 def _write_json(batches: Announced, stream: IO[bytes]) -> None:
+    names = batches.schema.names
     stream.write(b"[")
     for number, row in enumerate(_rows(batches)):
         stream.write(b",\n " if number else b"\n ")
-        stream.write(json.dumps(_as_json(row), ensure_ascii=False).encode())
+        stream.write(json.dumps(_as_json(dict(zip(names, row, strict=True))), ensure_ascii=False).encode())
     stream.write(b"\n]\n")
 
 
