@@ -8,10 +8,12 @@ import threading
 import zipfile
 from pathlib import Path
 
+import duckdb
 import pytest
 from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
+from models_py.registry import onnx
 from udfs.cli import run_for
 from udfs.handover import Control, _place, hand_over
 
@@ -165,3 +167,29 @@ def test_relative_paths_are_the_callers_and_nothing_of_this_process_changes(serv
     assert set(seen) == {(str(elsewhere), True, True)}
     assert capsys.readouterr() == ("", "")
     assert not list(elsewhere.iterdir())
+
+
+def test_an_error_beside_the_command_reaches_its_client_in_a_sentence(warehouse):
+    def fail(arguments, folder, out, err):
+        raise duckdb.IOException("the journal cannot be written")
+
+    control, words = Control(warehouse, fail), []
+    assert hand_over(warehouse, ["info"], lambda *said: words.append(said)) == 1
+    assert ("err", "Error: IOException: the journal cannot be written\n") in words
+    assert hand_over(warehouse, ["info"], lambda *said: words.append(said)) == 1  # its turn is over
+    control.close()
+
+
+def test_an_export_to_onnx_leaves_the_output_of_its_process_alone(served, tmp_path, monkeypatch):
+    out, err = io.StringIO(), io.StringIO()
+    before, seen = (sys.stdout, sys.stderr), []
+    real = onnx._write
+
+    def write(*arguments):
+        seen.append((sys.stdout, sys.stderr))
+        real(*arguments)
+
+    monkeypatch.setattr(onnx, "_write", write)
+    assert run_for(["models", "export", "kind", "kind.onnx", "-w", "w.duckdb"], tmp_path, out, err) == 0, err.getvalue()
+    assert seen == [before]
+    assert "kind@1 is in" in out.getvalue()

@@ -134,10 +134,18 @@ class Control:
             err.write("")  # a client that has gone away since gets nothing done
             self._running = " ".join(arguments)
             _log.info("command: duckspect %s", self._running)
-            status = self._run(arguments, folder, _Sender(stream, "out"), err)
-            _send(stream, "exit", status)
+            _send(stream, "exit", self._status(arguments, folder, _Sender(stream, "out"), err))
         finally:
             self._busy.release()
+
+    def _status(self, arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
+        """Run a command; whatever goes wrong, its client is told, and that it ended."""
+        try:
+            return self._run(arguments, folder, out, err)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an end
+            _log.exception("a command failed")
+            err.write(f"Error: {type(error).__name__}: {error}\n")
+            return 1
 
 
 class _Sender(io.TextIOBase, TextIO):

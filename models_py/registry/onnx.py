@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -101,18 +99,20 @@ def _difference(whole: nn.Module, batch: torch.Tensor, file: Path) -> float:
     return float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-6))
 
 
+_TALKATIVE = ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx_ir")
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
-    """The exporter talks a lot, to everybody."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+def _quiet() -> Iterator[None]:
+    """The exporter talks a lot. Its own loggers are held back, not the process' output: others write there, too."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
