@@ -15,6 +15,7 @@ from udfs.serving import Limits, address_of
 from udfs.serving._front import Front
 from udfs.serving._meters import Meters
 from udfs.serving._patience import impatient
+from udfs.serving._serve import _Server
 from udfs.tokens import Keyring, TokenError, add_token, read_tokens, remove_token
 
 PREDICT = "/v1/models/pcb/predict"
@@ -314,3 +315,37 @@ def test_addresses_are_read(text, host, port):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(DuckspectError, match="HOST:PORT"):
         address_of(text, "--http")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: slow\r\n", b"GET / HTTP/1.1\r\nHost: idle\r\n\r\n"])
+def test_connections_that_ask_nothing_make_way(said):
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def ask(port, request):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        if request.endswith(b"\r\n\r\n"):
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        return reader, writer
+
+    async def run():
+        settings = uvicorn.Config(
+            answer, http=impatient(600), lifespan="off", log_config=None, limit_concurrency=4, timeout_keep_alive=600
+        )
+        server = _Server(settings)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve([listener]))
+            port = listener.getsockname()[1]
+            open_ones = [await ask(port, said) for _ in range(12)]
+            for _ in range(12):
+                open_ones.append(await ask(port, b"GET / HTTP/1.1\r\nHost: line\r\n\r\n"))
+            with contextlib.suppress(ConnectionResetError):
+                await open_ones[0][0].read()  # ends, for the oldest was closed
+            for _, writer in open_ones:
+                writer.close()
+            server.should_exit = True
+            await serving
+
+    asyncio.run(asyncio.wait_for(run(), 60))

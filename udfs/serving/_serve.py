@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -45,6 +46,7 @@ select distinct name from ml.model_aliases join ml.model_versions using (name, v
 where alias = 'champion' and artifact_sha256 not in (select artifact_sha256 from ml.compiled_models) order by name
 """
 _LOOK_EVERY = 0.1
+_OTHER_FILES = 256
 _log = logging.getLogger("duckspect.serve")
 
 
@@ -193,7 +195,7 @@ async def _run(
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=int(options.drain_seconds),
-            limit_concurrency=16 * options.limits.at_once,
+            limit_concurrency=_most_connections(options.limits.at_once),
         )
     )
     serving = asyncio.create_task(server.serve([listener]))
@@ -203,6 +205,12 @@ async def _run(
     await asyncio.wait([serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving
+
+
+def _most_connections(at_once: int) -> int:
+    """How many connections there may be: each is an open file, and the warehouse and its images need some, too."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(2 * at_once, min(16 * at_once, files - _OTHER_FILES))
 
 
 class _Server(uvicorn.Server):
