@@ -13,10 +13,10 @@ class TimeLimits:
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
     days_ahead: int = 1
 
-    def refusal(self, moment: datetime) -> str | None:
-        """Why a picture cannot have been taken then; None if it can. A time without a zone is UTC."""
+    def refusal(self, moment: datetime, name: str = "captured_at") -> str | None:
+        """Why a picture cannot have been taken, or labelled, then; None if it can. A time without a zone is UTC."""
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         if self.earliest <= aware <= datetime.now(UTC) + timedelta(days=self.days_ahead):
             return None
         days = "a day" if self.days_ahead == 1 else f"{self.days_ahead} days"
-        return f"captured_at must be from {self.earliest:%Y-%m-%d} to {days} after now, but is {moment.isoformat()}"
+        return f"{name} must be from {self.earliest:%Y-%m-%d} to {days} after now, but is {moment.isoformat()}"

@@ -16,8 +16,9 @@ from conftest import picture, write_board
 from PIL import Image
 
 from models_py.errors import LayoutError
-from models_py.ingest import ingest, open_tree
+from models_py.ingest import Options, ingest, open_tree
 from models_py.layouts import Label, Reject, layout_named, layouts, recognise
+from udfs import connect
 
 
 def write(root: Path, name: str, content: str | bytes | None = None) -> Path:
@@ -528,8 +529,6 @@ def test_the_manifests_own_columns_are_kept_and_times_are_utc(con, tmp_path):
 
 
 def test_a_manifest_with_other_names_is_read_through_column(con, tmp_path):
-    from models_py.ingest import Options
-
     write(tmp_path, "data/x.jpg")
     table = pa.table({"image_path": ["data/x.jpg"], "defect": ["dent"], "batch": [3]})
     pq.write_table(table, tmp_path / "table.parquet")
@@ -850,3 +849,56 @@ def _pairs(con):
 def test_labels_are_light_and_immutable():
     with pytest.raises(AttributeError):
         Label("class", "good").label = "bad"
+
+
+def test_a_manifest_has_polygons_as_the_warehouse_writes_them(con, tmp_path):
+    write(tmp_path, "set/a.jpg")
+    write(
+        tmp_path,
+        "set/manifest.csv",
+        'uri,kind,label,x1,y1,x2,y2,polygon\na.jpg,,dent,,,,,"[[1, 1, 9, 1, 9, 9], [3, 2, 5, 2, 5, 4]]"\n'
+        'a.jpg,polygon,bar,2,2,8,8,"[2, 2, 8, 2, 8, 8]"\n',
+    )
+    read(con, tmp_path / "set")
+    shown = "select kind, label, x1, y1, x2, y2, polygon from raw.current_annotations order by label"
+    wanted = [
+        ("polygon", "bar", 2, 2, 8, 8, [[2, 2, 8, 2, 8, 8]]),
+        ("polygon", "dent", 1, 1, 9, 9, [[1, 1, 9, 1, 9, 9], [3, 2, 5, 2, 5, 4]]),
+    ]
+    assert con.execute(shown).fetchall() == wanted
+    for suffix in ("csv", "parquet"):
+        file = tmp_path / f"{suffix}/manifest.{suffix}"
+        file.parent.mkdir()
+        columns = "uri, kind, label, x1, y1, x2, y2, polygon, mask_uri, split, annotator, annotated_at"
+        con.execute(f"copy (select {columns} from raw.current_annotations) to '{file}'")
+        with connect(tmp_path / f"{suffix}.duckdb") as other:
+            ingest(other, open_tree(str(file), tmp_path), tmp_path)
+            assert other.execute(shown).fetchall() == wanted
+            assert other.execute("from raw.rejected_files").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "polygon", ["[[1, 2]]", "[1, 2, 3]", "nonsense", "[[1, 2, 3, 4, 5]]", '[[1, 2, 3, 4, 5, "x"]]']
+)
+def test_what_is_no_polygon_in_a_manifest_is_rejected_by_name(con, tmp_path, polygon):
+    write(tmp_path, "set/a.jpg")
+    quoted = polygon.replace('"', '""')
+    write(tmp_path, "set/manifest.csv", f'uri,label,polygon\na.jpg,dent,"{quoted}"\n')
+    read(con, tmp_path / "set")
+    (reason,) = con.execute("select reason from raw.rejected_files").fetchone()
+    assert reason.startswith("row 1: polygon must be rings of at least 3 points")
+
+
+def test_a_label_given_at_an_impossible_time_is_loaded_without_it(con, tmp_path):
+    write(tmp_path, "set/a.jpg")
+    write(tmp_path, "set/manifest.csv", "uri,label,annotated_at\na.jpg,dent,2262-01-01\n")
+    read(con, tmp_path / "set")
+    (reason,) = con.execute("select reason from raw.rejected_files").fetchone()
+    assert "annotated_at must be from 1990-01-01 to a day after now, but is 2262-01-01" in reason
+    (label,) = con.execute("select label, annotated_at <= now() from raw.current_annotations").fetchall()
+    assert label == ("dent", True)
+
+
+def test_a_product_that_is_said_goes_before_the_folders_name(con, boards, tmp_path):
+    ingest(con, open_tree(str(boards), tmp_path), tmp_path, Options(product_type="PCB-X"))
+    assert con.execute("select distinct product_type from raw.inspections").fetchall() == [("PCB-X",)]

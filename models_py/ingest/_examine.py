@@ -151,12 +151,19 @@ def describe(sample: Sample, uri: str, image_id: str, context: Context) -> Row:
         uri,
         sample.line_id or context.line_id,
         sample.station_id or context.station_id,
-        sample.product_type or context.product_type,
+        _product(sample, context),
         captured and (captured - _EPOCH) // timedelta(microseconds=1),
         json.dumps(sample.attributes, default=str, sort_keys=True) if sample.attributes else None,
         sample.unit_id is not None and context.layout.states_units,
         sample.captured_at is not None and captured is not None,
     )
+
+
+def _product(sample: Sample, context: Context) -> str | None:
+    """A manifest says it of each image; elsewhere it is a folder's name, and who loads it knows better."""
+    if context.layout.states_units:
+        return sample.product_type or context.product_type
+    return context.product_type or sample.product_type
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -199,6 +206,9 @@ def _checked_labels(sample: Sample, image: Image, context: Context, rows: Rows) 
         if isinstance(label, Reject):
             rows.reject(tree.uri(label.path), label.reason)
             continue
+        if label.annotated_at and (refusal := context.times.refusal(label.annotated_at, "annotated_at")):
+            rows.reject(tree.uri(where), f"{label.label} for {sample.image}: {refusal}; the label is loaded without")
+            label = label._replace(annotated_at=None)
         try:
             found.append(_check(label, image, context))
         except ImageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import posixpath
 import re
 import tempfile
@@ -20,13 +21,16 @@ from models_py.layouts._tree import Tree, folder
 if TYPE_CHECKING:
     import duckdb
 
+    from models_py.images.regions import Polygon
+
 _IMAGE_COLUMNS = ("template_uri", "unit_id", "line_id", "station_id", "product_type", "captured_at")
-_LABEL_COLUMNS = ("kind", "label", "x1", "y1", "x2", "y2", "mask_uri", "split", "annotator", "annotated_at")
+_LABEL_COLUMNS = ("kind", "label", "x1", "y1", "x2", "y2", "polygon", "mask_uri", "split", "annotator", "annotated_at")
 COLUMNS = ("uri", *_IMAGE_COLUMNS, *_LABEL_COLUMNS)
 _TEXT_COLUMNS = tuple(name for name in COLUMNS if not name.endswith("_at") and name not in {"x1", "y1", "x2", "y2"})
-_KINDS: tuple[Kind, ...] = ("class", "box", "mask")
+_KINDS: tuple[Kind, ...] = ("class", "box", "polygon", "mask")
 _NAMES = frozenset({"manifest.csv", "manifest.parquet"})
 
+_SHORTEST_RING = 6
 Record = dict[str, Any]
 
 
@@ -40,7 +44,7 @@ class _Row(NamedTuple):
 
 @register
 class Manifest(Layout):
-    """Columns uri (needed), unit_id, line_id, captured_at, label, x1 to y2, mask_uri and so on; others are kept."""
+    """Columns uri (needed), unit_id, line_id, captured_at, label, x1 to y2, polygon, mask_uri, ...; others are kept."""
 
     name = "manifest"
     title = "manifest"
@@ -220,14 +224,17 @@ def _agreed(path: str, image: str, rows: Sequence[_Row]) -> tuple[Record, Record
 
 
 def _labels(record: Record, base: str) -> list[Label]:
-    """Read the labels of a row: none, one, or a box and a mask; the kind follows from what is filled in."""
+    """Read the labels of a row: none, one, or a shape and a mask; the kind follows from what is filled in."""
     label, kind = _text(record.get("label")), _text(record.get("kind"))
-    box, mask = _box(record), _text(record.get("mask_uri"))
+    box, polygon, mask = _box(record), _polygon(record.get("polygon")), _text(record.get("mask_uri"))
     if label is None:
-        if box or mask or kind:
-            raise ValueError("has a box, mask or kind, but no label")
+        if box or polygon or mask or kind:
+            raise ValueError("has a box, polygon, mask or kind, but no label")
         return []
-    filled: list[Kind] = [name for name, value in (("box", box), ("mask", mask)) if value] or ["class"]  # type: ignore[misc]
+    if polygon:
+        box = None  # beside a polygon it is its bounds, which follow from it
+    shapes = (("box", box), ("polygon", polygon), ("mask", mask))
+    filled: list[Kind] = [name for name, value in shapes if value] or ["class"]  # type: ignore[misc]
     if kind not in (*_KINDS, None):
         raise ValueError(f"kind must be one of {', '.join(_KINDS)}, but is {kind!r}")
     if kind is not None and kind != filled[-1]:  # a mask may have its bounds beside it
@@ -237,6 +244,7 @@ def _labels(record: Record, base: str) -> list[Label]:
             kind=found,
             label=canonical(label),
             box=box,
+            polygon=polygon if found == "polygon" else None,
             mask=_place(base, mask) if mask and found == "mask" else None,
             split=_text(record.get("split")),
             annotator=_text(record.get("annotator")),
@@ -256,6 +264,23 @@ def _box(record: Record) -> Box | None:
         what = "finite" if "finite" in str(error) else "four numbers"
         raise ValueError(f"x1, y1, x2, y2 must be {what}, but are {values}") from None
     return x1, y1, x2, y2
+
+
+def _polygon(value: Any) -> Polygon | None:
+    """Rings of x, y, x, y, ...: a list of lists, or one ring alone, as it is or written as JSON."""
+    if value is None or value == "":
+        return None
+    wanted = "must be rings of at least 3 points, such as [[5, 5, 20, 5, 20, 20]]"
+    try:
+        rings = json.loads(value) if isinstance(value, str) else value
+        if isinstance(rings, list) and rings and not isinstance(rings[0], list):
+            rings = [rings]
+        found = tuple(finite(ring) for ring in rings)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"polygon {wanted}, but is {str(value)[:80]!r}: {error}") from None
+    if not found or any(len(ring) < _SHORTEST_RING or len(ring) % 2 for ring in found):
+        raise ValueError(f"polygon {wanted}, but is {str(value)[:80]!r}")
+    return found
 
 
 def _text(value: Any) -> str | None:
