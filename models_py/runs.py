@@ -13,7 +13,7 @@ from models_py.errors import BusyWarehouseError
 from models_py.locks import FolderLock
 from models_py.options import as_json
 from models_py.registry import Origin, Version, finite, limit_warning, register
-from models_py.training import Report, StoppedError
+from models_py.training import Report, StoppedError, last_epoch
 
 if TYPE_CHECKING:
     from models_py.model import Model
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from models_py.workshop import Plan
 
 INSERT_METRIC = "insert into ml.training_metrics values (?, ?, ?, ?, ?)"
+_INSERT_MISSING = """
+insert into ml.training_metrics
+select ?::varchar, ?::integer, ?::varchar, ?::double, ?::timestamptz
+where not exists (
+    from ml.training_metrics as known
+    join ml.training_runs as runs using (run_id)
+    where starts_with(run_id, ?) and runs.status <> 'finished' and known.epoch = ? and known.metric = ?
+)
+"""
 _INSERT_RUN = """
 insert into ml.training_runs (run_id, name, task, architecture, params, snapshot_sha256, status, device, started_at)
 values (?, ?, ?, ?, ?, ?, 'running', ?, ?)
@@ -60,7 +69,16 @@ class Run(Report):
         self._pending.add(_STOP_EARLIER, [now, planned.run_id])
         described = [planned.architecture.task, planned.architecture.name, as_json(planned.options)]
         row = [self.run_id, planned.name, *described, planned.snapshot.sha256, planned.options.device]
+        self._write_last_epoch()
         self._pending.add(_INSERT_RUN, [*row, now], is_urgent=True)
+
+    def _write_last_epoch(self) -> None:
+        """Write the epoch that this run goes on from, if its process was killed before it could."""
+        found = last_epoch(self.folder)
+        if found is not None:
+            epoch, metrics = found
+            rows = metric_rows(self.run_id, epoch, metrics)
+            self._pending.add(_INSERT_MISSING, *([*row, self._planned.run_id, *row[1:3]] for row in rows))
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         self._pending.try_now()

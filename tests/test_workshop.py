@@ -258,3 +258,31 @@ def test_a_defect_free_set_gets_its_threshold_from_a_quantile(con):
     (why,) = con.execute("select chosen_by from ml.thresholds").fetchone()
     assert "quantile" in why
     assert "0.9" in why
+
+
+def test_an_epoch_without_its_rows_gets_them_when_the_training_goes_on(con):
+    options = {**QUICK, "epochs": 4}
+
+    def run(stop_after):
+        with pytest.raises(StoppedError):
+            train(
+                con,
+                name="part",
+                task="classify",
+                query=QUERIES["classify"],
+                options=options,
+                report=Told(stop_after),
+                resume=True,
+            )
+
+    run(1)
+    run(2)
+    count = "select epoch, metric, count(*) from ml.training_metrics group by all having count(*) > 1"
+    assert con.execute(count).fetchall() == []
+    wanted = con.execute("select metric, value from ml.training_metrics where epoch = 2 order by all").fetchall()
+    con.execute("delete from ml.training_metrics where epoch = 2")  # killed between the checkpoint and its rows
+    run(3)
+    assert con.execute("select distinct epoch from ml.training_metrics order by 1").fetchall() == [(1,), (2,), (3,)]
+    found = con.execute("select metric, value from ml.training_metrics where epoch = 2 order by all").fetchall()
+    assert found == wanted
+    assert con.execute(count).fetchall() == []

@@ -16,6 +16,17 @@ from torch import nn
 from models_py.durable import replacing
 from models_py.errors import DuckspectError
 
+LAST = "last.safetensors"
+
+
+def last_epoch(folder: Path) -> tuple[int, dict[str, float | None]] | None:
+    """The epoch that a run in a folder would go on from, and its metrics; None if there is none."""
+    file = folder / LAST
+    if not file.exists():
+        return None
+    progress = json.loads(read_metadata(file)["progress"])
+    return progress["epoch"], progress.get("last_metrics", {})
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -25,13 +36,14 @@ class Progress:
     best_epoch: int = 0
     best_fitness: float | None = None
     best_metrics: dict[str, float | None] = field(default_factory=dict)
+    last_metrics: dict[str, float | None] = field(default_factory=dict)
 
     def after(self, metrics: Mapping[str, float | None], value: float | None) -> Progress:
         """The progress after one more epoch of this fitness; of equal epochs the earlier is kept."""
         epoch = self.epoch + 1
         if self.best_epoch and (value is None or (self.best_fitness is not None and value <= self.best_fitness)):
-            return dataclasses.replace(self, epoch=epoch)
-        return Progress(epoch, epoch, value, dict(metrics))
+            return dataclasses.replace(self, epoch=epoch, last_metrics=dict(metrics))
+        return Progress(epoch, epoch, value, dict(metrics), dict(metrics))
 
 
 class Checkpoint:
@@ -39,7 +51,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._last, self._best = folder / "last.safetensors", folder / "best.safetensors"
+        self._last, self._best = folder / LAST, folder / "best.safetensors"
         self._network = network
         self._optimizer = optimizer
 
@@ -86,9 +98,17 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], file: Path, metadata: dic
 
 def read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a safetensors file and its metadata; a damaged one is named."""
+    metadata = read_metadata(file)
+    try:
+        return load_file(file), metadata
+    except (SafetensorError, OSError) as error:
+        raise DuckspectError(f"{file}: is not a whole safetensors file: {error}") from error
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """Read what a safetensors file says beside its tensors."""
     try:
         with safe_open(file, "pt") as opened:
-            metadata = dict(opened.metadata() or {})
-        return load_file(file), metadata
+            return dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise DuckspectError(f"{file}: is not a whole safetensors file: {error}") from error

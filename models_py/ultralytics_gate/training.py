@@ -209,6 +209,7 @@ class Trainer(DetectionTrainer):
             "best_fitness": self.best_fitness,
             "best_epoch": self.stopper.best_epoch,
             "updates": self.ema.updates,
+            "last_metrics": self._measured(),
         }
         if self.best_fitness == self.fitness:
             write_tensors({f"model.{key[4:]}": value for key, value in averaged.items()}, self._folder / BEST)
@@ -225,8 +226,13 @@ class Trainer(DetectionTrainer):
         self._report.step(self.epoch + 1, self.epochs, self._step + 1, steps, loss)
 
     def _ended(self) -> None:
+        self._report.epoch(self.epoch + 1, self._measured())
+
+    def _measured(self) -> dict[str, float | None]:
+        """The losses and metrics of this epoch."""
         losses = {f"train/{key}": float(value) for key, value in self.tloss.items()}
-        self._report.epoch(self.epoch + 1, {"train/loss": sum(losses.values()), **losses, **self.metrics})
+        metrics = {key: None if value is None else float(value) for key, value in self.metrics.items()}
+        return {"train/loss": sum(losses.values()), **losses, **metrics}
 
 
 def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
