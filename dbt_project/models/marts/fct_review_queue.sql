@@ -1,5 +1,6 @@
 -- What a look by a person is worth: the cost of the mistake that it would find, times how likely that mistake is. At the
--- threshold both mistakes cost the same on average, and the odds of a defect grow with the score.
+-- threshold both mistakes cost the same on average, and the odds of a defect grow with the score: e-fold for each standard
+-- deviation of the version's scores, so that neither the unit nor the offset of a score (a distance, of an anomaly) matters.
 with
 
 inspections as (
@@ -20,19 +21,35 @@ challengers as (
 
 ),
 
+spreads as (
+
+    select
+        model,
+        version,
+        stddev_pop(score) filter (where isfinite(score)) as score_spread
+    from {{ ref('int_inspections__judged') }}
+    group by
+        model,
+        version
+
+),
+
 odds as (
 
     select
         inspections.*,
         challengers.challenger_label,
         coalesce(challengers.challenger_label <> inspections.predicted_label, false) as is_disputed,
-        case
-            when inspections.threshold > 0 and inspections.score >= 0
-                then
-                    {{ var('overkill_cost') }} * inspections.score
-                    / ({{ var('overkill_cost') }} * inspections.score + {{ var('escape_cost') }} * inspections.threshold)
-        end as defect_chance
+        -- Beyond 30 deviations it is as good as certain, and exp() would overflow.
+        {{ var('overkill_cost') }} / (
+            {{ var('overkill_cost') }} + {{ var('escape_cost') }} * exp(
+                greatest(
+                    -30, least(30, (inspections.threshold - inspections.score) / nullif(spreads.score_spread, 0))
+                )
+            )
+        ) as defect_chance
     from inspections
+    left join spreads on inspections.model = spreads.model and inspections.version = spreads.version
     left join challengers on inspections.image_id = challengers.image_id
 
 ),
