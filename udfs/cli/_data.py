@@ -90,7 +90,7 @@ def ingest(
         str | None, typer.Option(help="Inspection station, where the data do not say; also of loaded files.")
     ] = None,
     product: Annotated[
-        str | None, typer.Option(help="Product type, where the data do not say; also of loaded files.")
+        str | None, typer.Option(help="Product type, where no manifest says it; also of loaded files.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="Name of the data set; the layout's if left out.")] = None,
     classes: Annotated[str | None, typer.Option(help="Comma-separated classes; labels of others are rejected.")] = None,

@@ -181,7 +181,8 @@ def export(
 @models.command("import")
 def import_model(
     file: Annotated[
-        Path, typer.Argument(help="An exported .zip, an Ultralytics .pt, or a torch state dict.", parser=user_path)
+        Path,
+        typer.Argument(help="An exported .zip, an Ultralytics .pt, a torch state dict, safetensors.", parser=user_path),
     ],
     name: Annotated[str, typer.Argument(help="Name to register it under.")],
     task: Annotated[str | None, typer.Option("--task", "-t", help="For a state dict: its task.")] = None,
