@@ -75,9 +75,8 @@ class Run(Report):
     def _write_last_epoch(self) -> None:
         """Write the epoch that this run goes on from, if its process was killed before it could."""
         found = last_epoch(self.folder)
-        if found is not None:
-            epoch, metrics = found
-            rows = metric_rows(self.run_id, epoch, metrics)
+        if found is not None and found[1]:  # a checkpoint of an earlier version says nothing of its metrics
+            rows = metric_rows(self.run_id, *found)
             self._pending.add(_INSERT_MISSING, *([*row, self._planned.run_id, *row[1:3]] for row in rows))
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:

@@ -235,8 +235,8 @@ def of_an_unknown_compression(file, exported):
     file.write_bytes(data)
 
 
-def damaged(file, exported):
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+def damaged(file, exported, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(file, "w", compression) as archive:
         for name, data in exported.items():
             archive.writestr(name, data)
     data = bytearray(file.read_bytes())
@@ -254,6 +254,8 @@ def damaged(file, exported):
         (encrypted, "which is encrypted"),
         (of_an_unknown_compression, "is no whole model"),
         (damaged, "is no whole model"),
+        (lambda file, exported: damaged(file, exported, zipfile.ZIP_BZIP2), "is no whole model"),
+        (lambda file, exported: damaged(file, exported, zipfile.ZIP_LZMA), "is no whole model"),
         (lambda file, _: file.touch(), "is no torch file"),
         (lambda file, _: file.mkdir(), "is a folder or no regular file"),
         (lambda file, _: os.mkfifo(file), "is a folder or no regular file"),

@@ -22,7 +22,7 @@ import torch
 from models_py.architectures import Architecture, find_architecture, list_architectures
 from models_py.durable import replacing
 from models_py.errors import RegistryError
-from models_py.full_disk import writing_in
+from models_py.full_disk import full_disk, writing_in
 from models_py.images.decode import decode
 from models_py.images.encode import encode_png
 from models_py.model import Model, Spec
@@ -108,6 +108,8 @@ def import_file(con: duckdb.DuckDBPyConnection, file: Path, name: str, described
             return _import_zip(con, file, name)
         return _import_tensors(con, file, name, described)
     except _DAMAGE as error:
+        if full := full_disk(error):
+            raise full from error
         words = (str(error).splitlines() or [""])[0]
         raise RegistryError(
             f"{file}: is no whole model: {type(error).__name__}: {words}. Export it again, or copy it again if it was "
@@ -122,6 +124,7 @@ _DAMAGE = (
     EOFError,
     LookupError,
     MemoryError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
