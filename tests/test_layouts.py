@@ -547,7 +547,7 @@ def test_a_manifest_with_other_names_is_read_through_column(con, tmp_path):
     ("row", "reason"),
     [
         (",dent,,,,,L1,", "row 1: uri is empty"),
-        ("a.jpg,,1,2,3,4,L1,", "row 1: has a box, mask or kind, but no label"),
+        ("a.jpg,,1,2,3,4,L1,", "row 1: has a box, polygon, mask or kind, but no label"),
         ("a.jpg,dent,1,2,3,,L1,", "row 1: x1, y1, x2, y2 must be four numbers, but are"),
         ("a.jpg,dent,1,2,nan,4,L1,", "row 1: x1, y1, x2, y2 must be finite"),
         ("a.jpg,dent,,,,,L1,yesterday", "row 1: captured_at must be a time such as"),
