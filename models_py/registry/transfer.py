@@ -182,7 +182,7 @@ def _unpack(file: Path, folder: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         _check_members(file, archive.infolist())
         for item in archive.infolist():
-            with writing_in(folder), archive.open(item) as source, (folder / item.filename).open("wb") as target:
+            with writing_in(folder.parent), archive.open(item) as source, (folder / item.filename).open("wb") as target:
                 shutil.copyfileobj(source, target)
 
 

@@ -1,6 +1,6 @@
 """Values that neither Arrow nor Python carries over as DuckDB means them are printed as DuckDB writes them.
 
-Most are known by their type before a query runs; dates beyond Python's years 1 to 9999 only when they come.
+Most are known by the type of their column; dates beyond Python's years 1 to 9999 only when they come.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ _AS_TEXT = {"bignum", "bit", "geometry", "interval", "time with time zone", "tim
 _NESTED = {"array", "list", "map", "struct"}
 
 
-def printable(con: duckdb.DuckDBPyConnection, query: str) -> str:
-    """The same query, its odd columns as text; one that is no single SELECT is left as it is."""
-    try:
-        statements = con.extract_statements(query)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            return query
-        text = statements[0].query.strip().rstrip(";")
-        types = con.sql(text).types
-    except duckdb.Error:  # said when it runs
-        return query
-    if not any(map(_is_odd, types)):
-        return query
-    columns = [f"c{number}" for number in range(len(types))]
-    names = [_quoted(column) for column in con.sql(text).columns]
+def as_text(con: duckdb.DuckDBPyConnection, query: str) -> str | None:
+    """The query that a connection just ran with its odd columns as text; None if it has none, or is no single SELECT.
+
+    The types are those of the result: to ask for them before would open files twice, of which a pipe can be read once.
+    """
+    described = con.description or []
+    if not any(_is_odd(kind) for _, kind, *_ in described):
+        return None
+    statements = con.extract_statements(query)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        return None
+    columns = [f"c{number}" for number in range(len(described))]
     chosen = (
-        f"{column}::varchar as {name}" if _is_odd(kind) else f"{column} as {name}"
-        for column, name, kind in zip(columns, names, types, strict=True)
+        f"{column}::varchar as {_quoted(name)}" if _is_odd(kind) else f"{column} as {_quoted(name)}"
+        for column, (name, kind, *_) in zip(columns, described, strict=True)
     )
+    text = statements[0].query.strip().rstrip(";")
     return f"select {', '.join(chosen)} from (\n{text}\n) as found ({', '.join(columns)})"
 
 

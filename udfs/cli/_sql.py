@@ -25,7 +25,7 @@ from udfs import connect
 from udfs.catalogue import names_function
 from udfs.cli._formats import Format
 from udfs.cli._output import emit_table, note
-from udfs.cli._printable import printable, rows
+from udfs.cli._printable import as_text, rows
 from udfs.cli._progress import display
 from udfs.counter import COUNTER
 
@@ -116,7 +116,10 @@ def execute(con: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
         for hint in hints(query):
             note(f"Hint: {hint}")
     try:
-        return con.execute(printable(con, query)).to_arrow_reader(_ROWS_AT_ONCE)
+        con.execute(query)
+        if (odd := as_text(con, query)) is not None:
+            con.execute(odd)
+        return con.to_arrow_reader(_ROWS_AT_ONCE)
     except duckdb.Error as error:
         raise DuckspectError(_explain(str(error))) from error
 
