@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 _GREY = 114
+_STRIP = 1024
 
 Size = tuple[int, int]  # height, width of the image as it came
 
@@ -102,6 +103,14 @@ def resize(pixels: np.ndarray[Any, Any], size: Size, *, smooth: bool = True) -> 
 
 def equalise(pixels: np.ndarray[Any, Any], limit: float) -> np.ndarray[Any, Any]:
     """Contrast-limited equalisation of the lightness of RGB pixels, so that faint defects stand out."""
-    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
-    lab[..., 0] = cv2.createCLAHE(clipLimit=limit, tileGridSize=(8, 8)).apply(lab[..., 0])
-    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+    lightness = np.empty(pixels.shape[:2], np.uint8)
+    strips = [slice(top, top + _STRIP) for top in range(0, len(pixels), _STRIP)]  # the colours of all would take memory
+    for strip in strips:
+        lightness[strip] = cv2.cvtColor(pixels[strip], cv2.COLOR_RGB2LAB)[..., 0]
+    lightness = cv2.createCLAHE(clipLimit=limit, tileGridSize=(8, 8)).apply(lightness)
+    equal = np.empty_like(pixels)
+    for strip in strips:
+        lab = cv2.cvtColor(pixels[strip], cv2.COLOR_RGB2LAB)
+        lab[..., 0] = lightness[strip]
+        equal[strip] = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return equal

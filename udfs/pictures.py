@@ -32,12 +32,12 @@ _COLOURS = (
 _SHARE_OF_HEAT = 0.55
 _NOTHING_TO_SEE = 0.5
 _INFO_SIZE = 600
+_STRIP_PIXELS = 4 << 20
 
 
 def inspect(found: Decoded) -> tuple[dict[str, Any], int]:
     """What `image_info` says."""
-    pixels = found.pixels.permute(1, 2, 0).contiguous().numpy()
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    brightness, sharpness = _light(found.pixels.permute(1, 2, 0).contiguous().numpy())
     facts = found.facts
     info = {
         "width": facts.width,
@@ -45,16 +45,26 @@ def inspect(found: Decoded) -> tuple[dict[str, Any], int]:
         "channels": facts.channels,
         "format": facts.format,
         "sha256": found.sha256.hex(),
-        "brightness": cv2.mean(grey)[0],
-        "sharpness": _variance(cv2.Laplacian(grey, cv2.CV_16S)),
+        "brightness": brightness,
+        "sharpness": sharpness,
     }
     return info, _INFO_SIZE
 
 
-def _variance(values: np.ndarray[Any, Any]) -> float:
-    """A tenth of the time of `meanStdDev`."""
-    mean = cv2.sumElems(values)[0] / values.size
-    return max(float(cv2.norm(values, cv2.NORM_L2)) ** 2 / values.size - mean * mean, 0.0)
+def _light(pixels: Array) -> tuple[float, float]:
+    """Mean grey value, and variance of the Laplacian; by strips, or it would take as much memory as the picture."""
+    height, width = pixels.shape[:2]
+    rows, light, slope, slopes_squared = max(1, _STRIP_PIXELS // width), 0.0, 0.0, 0.0
+    for top in range(0, height, rows):
+        bottom, above = min(top + rows, height), min(top, 1)  # the rows beside a strip belong to its edges
+        grey = cv2.cvtColor(pixels[top - above : bottom + 1], cv2.COLOR_RGB2GRAY)
+        inner = slice(above, above + bottom - top)
+        edges = cv2.Laplacian(grey, cv2.CV_16S)[inner]
+        light += cv2.sumElems(grey[inner])[0]
+        slope += cv2.sumElems(edges)[0]
+        slopes_squared += float(cv2.norm(edges, cv2.NORM_L2SQR))  # a tenth of the time of `meanStdDev`
+    count = height * width
+    return light / count, max(slopes_squared / count - (slope / count) ** 2, 0.0)
 
 
 def drawing(regions: Sequence[dict[str, Any]]) -> Maker:

@@ -6,59 +6,78 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from models_py.errors import ImageError
 from models_py.images.header import ImageFacts, Limits, probe
+from models_py.images.jpeg import check_jpeg, decode_jpeg
+from models_py.images.libtiff import silence_libtiff
 from models_py.images.remote import fetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Pixels: TypeAlias = NDArray[np.uint8]
+
 Image.MAX_IMAGE_PIXELS = None  # probe has its own limit, and says so
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_STRIP = 256
 
 
 def decode(data: bytes, limits: Limits | None = None) -> torch.Tensor:
     """Decode an image file to uint8 RGB (3, height, width); raise ImageError with the reason if that fails.
 
     16 bits are scaled to 8 by their full range, alpha is dropped, CMYK converted, the first frame of several taken, and
-    EXIF rotation applied. A file that ends too early is refused, never filled up with grey.
+    EXIF rotation applied. A file that ends too early is refused, never filled up with grey. In memory the pixels lie
+    row by row with their channels last, so that nobody has to turn them around.
     """
     facts = probe(data, limits)
     fast = _FAST.get(facts.format)
-    pixels = fast(data) if fast else None
-    return _checked(_pillow(data, facts) if pixels is None else pixels, facts)
+    pixels = fast(data, facts) if fast else None
+    if pixels is None:
+        pixels = _pillow(data, facts)
+    upright = pixels if facts.format == "tiff" else _turn(pixels, facts.orientation)  # Pillow has turned a TIFF itself
+    if upright.shape != (facts.height, facts.width, 3):
+        raise ImageError(
+            f"{facts.format}: damaged: the header says {facts.width} x {facts.height}, "
+            f"the picture is {upright.shape[1]} x {upright.shape[0]}"
+        )
+    return torch.from_numpy(upright).permute(2, 0, 1)
 
 
-def _jpeg(data: bytes) -> torch.Tensor | None:
-    """Torchvision's decoder, the fastest, called without its warning that it will move to another package."""
-    import torchvision.io  # noqa: F401 - registers the operator
-
-    try:
-        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return cast("torch.Tensor", torch.ops.image.decode_jpeg(buffer, _RGB, True))
-    except RuntimeError:  # CMYK, or damaged: Pillow knows, or says so
-        return None
+def _jpeg(data: bytes, _: ImageFacts) -> Pixels | None:
+    """TurboJPEG's decoder; None for CMYK and odd samplings, once they are known to be whole."""
+    pixels = decode_jpeg(data)
+    if pixels is None:
+        check_jpeg(data)
+    return pixels
 
 
-def _png(data: bytes) -> torch.Tensor | None:
+def _png(data: bytes, _: ImageFacts) -> Pixels | None:
     """OpenCV's decoder for 8-bit grey and RGB; None for the rest.
 
     The checksums are verified first: torchvision's decoder crashes on damaged files, OpenCV's fills them up.
     """
-    if data[24] != 8 or data[25] not in (0, 2) or not _is_sound(data):
-        return None
+    return _opencv(data) if data[24] == 8 and data[25] in (0, 2) and _is_sound(data) else None
+
+
+def _webp(data: bytes, facts: ImageFacts) -> Pixels | None:
+    """OpenCV's decoder, which takes a quarter of the memory of Pillow's; None for several frames."""
+    return _opencv(data) if facts.frames == 1 and not data[20] & _IS_ANIMATION * (data[12:16] == b"VP8X") else None
+
+
+def _opencv(data: bytes) -> Pixels | None:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if pixels is None else torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def _is_sound(data: bytes) -> bool:
@@ -77,51 +96,67 @@ def _is_sound(data: bytes) -> bool:
     return False
 
 
-_RGB = 3
+_IS_ANIMATION = 0x02
 _CHUNK = struct.Struct(">I4s")
-_FAST: dict[str, Callable[[bytes], torch.Tensor | None]] = {"jpeg": _jpeg, "png": _png}
+_FAST: dict[str, Callable[[bytes, ImageFacts], Pixels | None]] = {"jpeg": _jpeg, "png": _png, "webp": _webp}
 
 
-def _checked(pixels: torch.Tensor, facts: ImageFacts) -> torch.Tensor:
-    if pixels.shape != (3, facts.height, facts.width):
-        raise ImageError(
-            f"{facts.format}: damaged: the header says {facts.width} x {facts.height}, "
-            f"the picture is {pixels.shape[2]} x {pixels.shape[1]}"
-        )
-    return pixels
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Set a picture upright as EXIF says, whose orientations are 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
-def _pillow(data: bytes, facts: ImageFacts) -> torch.Tensor:
+def _pillow(data: bytes, facts: ImageFacts) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            silence_libtiff()
             with Image.open(io.BytesIO(data)) as opened:
                 opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                pixels = _to_rgb(upright)
+                return _to_rgb(opened)
     except ImageError:
         raise
     except Exception as error:
         words = str(error).splitlines()
         raise ImageError(f"{facts.format}: damaged: {words[0] if words else type(error).__name__}") from error
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in _WIDE_GREY or image.mode == "F":
-        return np.repeat(_to_bytes(np.asarray(image))[..., None], 3, 2)
-    return np.array(image.convert("RGB"))
+def _to_rgb(image: Image.Image) -> Pixels:
+    """Convert by strips: Pillow needs four bytes a pixel for colours, and would make several copies of them."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    convert = partial(_to_bytes, factor=_factor(image)) if image.mode in (*_WIDE_GREY, "F") else _strip_to_rgb
+    for top, strip in _strips(image):
+        pixels[top : top + strip.height] = convert(strip)
+    return pixels
 
 
-def _to_bytes(wide: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale 16 bits to 8 by their full range; floats must lie between 0 and 1, or 0 and 255."""
-    values = wide.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    for top in range(0, image.height, _STRIP):
+        yield top, image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+
+
+def _strip_to_rgb(strip: Image.Image) -> Pixels:
+    return np.asarray(strip.convert("RGB"))
+
+
+def _to_bytes(strip: Image.Image, factor: int | None) -> Pixels:
+    values = np.asarray(strip).astype(np.float64)
+    return np.round(values * factor if factor else values / 257).clip(0, 255).astype(np.uint8)[..., None]
+
+
+def _factor(image: Image.Image) -> int | None:
+    """What brings floats to 8 bits; None for 16 bits, which are scaled by their full range."""
+    ends = [(float(part.min()), float(part.max())) for part in (np.asarray(strip) for _, strip in _strips(image))]
+    low, high = float(np.min(ends)), float(np.max(ends))
     if not np.isfinite((low, high)).all() or low < 0 or high > 65535:
         raise ImageError(f"pixels from {low:g} to {high:g}: must be 8 or 16 bits, or floats from 0 to 1 or 255")
-    if np.issubdtype(wide.dtype, np.floating):
-        return np.round(values * (255 if high <= 1 else 1)).clip(0, 255).astype(np.uint8)
-    return np.round(values / 257).astype(np.uint8)
+    return None if image.mode != "F" else 255 if high <= 1 else 1
 
 
 def decode_mask(data: bytes) -> torch.Tensor:
@@ -131,8 +166,11 @@ def decode_mask(data: bytes) -> torch.Tensor:
     """
     facts = probe(data)
     try:
+        if facts.format == "jpeg":
+            check_jpeg(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            silence_libtiff()
             with Image.open(io.BytesIO(data)) as opened:
                 values = np.array(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
     except Exception as error:

@@ -22,6 +22,8 @@ class ImageFacts:
     height: int
     channels: int
     frames: int = 1
+    orientation: int = 1
+    """EXIF's, from 1 to 8: how the stored picture is turned before it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ def _upright(
     frames: int = 1,
 ) -> ImageFacts:
     """Swap the sides of an image that EXIF turns by a quarter."""
-    if orientation >= 5:
+    if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return ImageFacts(format, width, height, channels, frames)
+    return ImageFacts(format, width, height, channels, frames, orientation)
 
 
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})

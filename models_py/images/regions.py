@@ -62,7 +62,13 @@ def is_empty_mask(data: bytes) -> bool:
     """Whether no pixel of a mask is set; raise ImageError if it cannot be decoded."""
     from PIL import Image
 
+    from models_py.images.jpeg import check_jpeg
+    from models_py.images.libtiff import silence_libtiff
+
     try:
+        if data.startswith(b"\xff\xd8"):
+            check_jpeg(data)
+        silence_libtiff()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as opened:
