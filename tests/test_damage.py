@@ -102,7 +102,9 @@ def written(format, **options):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("format", "data"), halves(), ids=lambda value: value if isinstance(value, str) else "half")
+@pytest.mark.parametrize(
+    ("format", "data"), list(halves()), ids=lambda value: value if isinstance(value, str) else "half"
+)
 def test_half_of_another_format_is_damaged_and_nothing_is_printed(format, data, capfd):
     with pytest.raises(ImageError, match=f"{format}: damaged|truncated: {format}|{format}: the header is truncated"):
         decode(data)

@@ -7,6 +7,7 @@ import pytest
 from conftest import picture
 
 from models_py.errors import ImageError
+from models_py.images import Limits
 from models_py.images.decode import open_bytes
 from udfs.runtime._images import Images, Source
 from udfs.runtime._roots import VARIABLE, Roots
@@ -28,7 +29,8 @@ def asked(monkeypatch):
             self.send_response(302 if target else 404 if "missing" in path else 200)
             if target:
                 self.send_header("Location", target)
-            self.send_header("Content-Length", str(len(PNG)))
+            if "silent" not in path:  # else the end of the connection is the end of the file
+                self.send_header("Content-Length", str(len(PNG)))
             self.end_headers()
             self.wfile.write(PNG)
 
@@ -206,3 +208,23 @@ def test_an_image_with_a_query_allows_its_folder_and_no_other(con):
     assert roots.open("s3://bucket/key?/b.jpg").uri == "s3://bucket/key?/b.jpg"
     with pytest.raises(ImageError, match="is outside"):
         roots.open("http://h/a.jpg?sign=/set/y")
+
+
+@pytest.mark.parametrize("name", ["a.png", "silent.png"], ids=["size stated", "size not stated"])
+@pytest.mark.parametrize("allow", [None, str], ids=["ours", "a query's"])
+def test_a_remote_file_is_read_no_further_than_the_limit(asked, name, allow):
+    url = f"http://{asked[1]}"
+    assert open_bytes(f"{url}/{name}", allow, Limits(size_bytes=len(PNG))) == PNG
+    with pytest.raises(ImageError, match=f"oversized: more than the limit of {len(PNG) - 1:,} bytes"):
+        open_bytes(f"{url}/{name}", allow, Limits(size_bytes=len(PNG) - 1))
+
+
+def test_neither_is_a_file_here_or_in_another_store(tmp_path):
+    import fsspec
+
+    (tmp_path / "a.png").write_bytes(PNG)
+    fsspec.filesystem("memory").pipe("/a.png", PNG)
+    for uri in (str(tmp_path / "a.png"), "memory://a.png"):
+        assert open_bytes(uri, None, Limits(size_bytes=len(PNG))) == PNG
+        with pytest.raises(ImageError, match=rf"a\.png: oversized: more than the limit of {len(PNG) - 1:,} bytes"):
+            open_bytes(uri, None, Limits(size_bytes=len(PNG) - 1))

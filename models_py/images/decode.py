@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -19,7 +20,7 @@ from models_py.errors import ImageError
 from models_py.images.header import ImageFacts, Limits, probe
 from models_py.images.jpeg import check_jpeg, decode_jpeg
 from models_py.images.libtiff import silence_libtiff
-from models_py.images.remote import fetch
+from models_py.images.remote import fetch, too_large
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,16 +183,19 @@ def decode_mask(data: bytes) -> torch.Tensor:
     return torch.from_numpy((values > (127 if has_greys else 0)).astype(np.uint8))
 
 
-def open_bytes(uri: str, allow: Callable[[str], str] | None = None) -> bytes:
-    """Read a file or URL; raise ImageError with its name if that fails.
+def open_bytes(uri: str, allow: Callable[[str], str] | None = None, limits: Limits | None = None) -> bytes:
+    """Read a file or URL; raise ImageError with its name if that fails, or if it is larger than the limit.
 
     With `allow`, a web server's redirection is followed only to what it returns for the URL that the server names; it
     raises ImageError for what may not be read.
     """
+    most = (limits or Limits()).size_bytes
     if "://" in uri and not uri.startswith("file://"):
-        return fetch(uri, allow)
+        return fetch(uri, allow, most)
     try:
         with open(uri.removeprefix("file://"), "rb") as opened:
+            if os.fstat(opened.fileno()).st_size > most:
+                raise too_large(uri, most)
             return opened.read()
     except FileNotFoundError as error:
         raise ImageError(f"{uri}: there is no such file") from error

@@ -1,9 +1,9 @@
 """JPEG into pixels, and never half of them: a decoder fills what is missing with grey and only warns.
 
-TurboJPEG reports the first warning of libjpeg as an error, at no cost. Most of them say that picture data are missing or
-damaged. A harmless one (an odd version, bytes too many before a marker) could hide another behind it, and CMYK and rare
-samplings are not TurboJPEG's, so there the picture is decoded once more with other bytes put before its end marker. Of a
-whole picture they are not read; a decoder that still wants data takes them, and the two pictures differ.
+TurboJPEG reports the first warning of libjpeg as an error, at no cost. Most of them say that picture data are missing
+or damaged. A harmless one (an odd version, bytes too many before a marker) could hide another behind it, and CMYK and
+rare samplings are not TurboJPEG's. There the picture is decoded again with other bytes put before its end marker. Of a
+whole picture they are not read; a decoder that still wants data takes them, and the pictures differ.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Bytes too many before a restart marker mean that the decoder lost its place; before others they are padding.
-_DAMAGE = re.compile(r"Premature end of JPEG file|Corrupt JPEG data: (?!\d+ extraneous bytes before marker 0x(?!d[0-7]))")
+_DAMAGE = re.compile(
+    r"Premature end of JPEG file|Corrupt JPEG data: (?!\d+ extraneous bytes before marker 0x(?!d[0-7]))"
+)
 _END = b"\xff\xd9"
-_MORE = bytes(byte for byte in hashlib.sha512(b"more").digest() if byte != 0xFF)
+_NOISE = bytes(byte for byte in hashlib.sha512(b"more").digest() if byte != 0xFF)
+# What is missing may be a restart marker, and one kind of bytes may by chance mean that nothing more is to come.
+_MORE = (bytes(64), b"\x55" * 64, _NOISE, b"".join(b"\xff" + bytes([0xD0 + number]) + _NOISE for number in range(8)))
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
@@ -81,7 +85,8 @@ def _refuse_filled(
     """Refuse a picture that depends on what stands behind its data."""
     end = data.rfind(_END)
     try:
-        digests = {hashlib.sha256(picture()).digest(), hashlib.sha256(decode(data[:end] + _MORE + _END)).digest()}
+        digests = {hashlib.sha256(picture()).digest()}
+        digests |= {hashlib.sha256(decode(data[:end] + more + _END)).digest() for more in _MORE}
     except Exception as error:  # the decoders raise whatever they like
         words = str(error).splitlines()
         raise ImageError(f"jpeg: damaged: {words[0] if words else type(error).__name__}") from error

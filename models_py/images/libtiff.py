@@ -1,4 +1,4 @@
-"""Pillow's own copy of libtiff writes its errors to the terminal, without the file's name; Pillow raises them as well."""
+"""Pillow's own copy of libtiff prints its errors without a file's name; Pillow raises them as well."""
 
 from __future__ import annotations
 

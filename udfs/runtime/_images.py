@@ -26,7 +26,7 @@ from udfs.threads import WorkerPool
 T = TypeVar("T")
 
 _DECODED_BYTES = 256 << 20
-_BYTES_A_PIXEL = 6  # the picture as it comes out of the decoder, and once more turned around
+_BYTES_A_PIXEL = 6  # of most decoders; the worst, of progressive JPEGs in CMYK, takes twelve
 _SMALLEST = 8
 _LIMITS = Limits()
 _HASHES_KEPT = 16 << 20
@@ -84,9 +84,7 @@ class Images:
             data = bytes(source.data or b"")
             return data, hashlib.sha256(data).digest()
         file = self.roots.open(source.uri)
-        if file.identity and file.identity[1] > _LIMITS.size_bytes:
-            raise ImageError(f"{source.uri}: {file.identity[1]:,} bytes are more than {_LIMITS.size_bytes:,}")
-        data = open_bytes(file.uri, lambda uri: self.roots.open(uri).uri)
+        data = open_bytes(file.uri, lambda uri: self.roots.open(uri).uri, _LIMITS)
         digest = hashlib.sha256(data).digest()
         if file.identity:
             self._hashes.put(file.identity, digest, _HASH_SIZE)

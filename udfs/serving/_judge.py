@@ -105,7 +105,8 @@ class Judge:
         served, told = await self._told(question)
         if told.error is not None:
             self._meters.verdicts.labels(served.version.name, served.version.version, "unusable").inc()
-            await asyncio.wrap_future(self._ledger.add(_rejection(question, served, told.error)))
+            rejection = await asyncio.to_thread(_rejection, question, served, told.error)  # it hashes the whole body
+            await asyncio.wrap_future(self._ledger.add(rejection))
             raise UnusableImageError(told.error)
         entry = _entry(question, served, told, await self._uri(question, told))
         defects = defects_of(entry, served.thresholds)
