@@ -7,7 +7,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -68,7 +68,8 @@ def _png(data: bytes, _: ImageFacts) -> Pixels | None:
 
     The checksums are verified first: torchvision's decoder crashes on damaged files, OpenCV's fills them up.
     """
-    return _opencv(data) if data[24] == 8 and data[25] in (0, 2) and _is_sound(data) else None
+    _refuse_short(data)
+    return _opencv(data) if data[24] == 8 and data[25] in (0, 2) and not data[28] and _is_sound(data) else None
 
 
 def _webp(data: bytes, facts: ImageFacts) -> Pixels | None:
@@ -83,20 +84,53 @@ def _opencv(data: bytes) -> Pixels | None:
 
 def _is_sound(data: bytes) -> bool:
     """Whether every chunk has its checksum, and none asks for more than pixels."""
-    at, view = 8, memoryview(data)
-    while at + 12 <= len(data):
-        length, kind = _CHUNK.unpack_from(data, at)
-        end = at + 8 + length
+    view = memoryview(data)
+    for kind, at, end in _chunks(data):
         if kind in (b"eXIf", b"tRNS") or end + 4 > len(data):
             return False
-        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
+        if zlib.crc32(view[at - 4 : end]) != int.from_bytes(view[end : end + 4]):
             return False
-        at = end + 4
         if kind == b"IEND":
             return True
     return False
 
 
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of what is in a PNG."""
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = _CHUNK.unpack_from(data, at)
+        yield kind, at + 8, at + 8 + length
+        at += 12 + length
+
+
+def _refuse_short(data: bytes) -> None:
+    """Refuse a PNG whose rows are not all there: the decoders fill them up, and its checksums may be right."""
+    width, height, depth, colours, _, _, interlacing = _HEADER.unpack_from(data, 16)
+    if interlacing:
+        return
+    wanted = height * (1 + (width * depth * _SAMPLES.get(colours, 1) + 7) // 8)
+    view = memoryview(data)
+    if _inflated(view[at:end] for kind, at, end in _chunks(data) if kind == b"IDAT") < wanted:
+        raise ImageError("png: damaged: the picture data end too early")
+
+
+def _inflated(parts: Iterable[memoryview]) -> int:
+    """How many bytes a stream holds that may end too early; a piece at a time, for they may be many."""
+    stream, count = zlib.decompressobj(), 0
+    try:
+        for part in parts:
+            count += len(stream.decompress(part, _PIECE))
+            while stream.unconsumed_tail:
+                count += len(stream.decompress(stream.unconsumed_tail, _PIECE))
+    except zlib.error as error:
+        raise ImageError(f"png: damaged: {error}") from error
+    return count + len(stream.flush())
+
+
+_HEADER = struct.Struct(">IIBBBBB")
+_SAMPLES = {2: 3, 4: 2, 6: 4}
+_PIECE = 1 << 20
 _IS_ANIMATION = 0x02
 _CHUNK = struct.Struct(">I4s")
 _FAST: dict[str, Callable[[bytes, ImageFacts], Pixels | None]] = {"jpeg": _jpeg, "png": _png, "webp": _webp}

@@ -85,8 +85,8 @@ def _refuse_filled(
     """Refuse a picture that depends on what stands behind its data."""
     end = data.rfind(_END)
     try:
-        digests = {hashlib.sha256(picture()).digest()}
-        digests |= {hashlib.sha256(decode(data[:end] + more + _END)).digest() for more in _MORE}
+        digests = {hashlib.sha256(picture().data).digest()}
+        digests |= {hashlib.sha256(decode(data[:end] + more + _END).data).digest() for more in _MORE}
     except Exception as error:  # the decoders raise whatever they like
         words = str(error).splitlines()
         raise ImageError(f"jpeg: damaged: {words[0] if words else type(error).__name__}") from error
