@@ -89,8 +89,17 @@ class Model(ABC):
         return self.spec.preprocess(image)
 
     def forward(self, batch: torch.Tensor) -> Outputs:
-        """Run prepared images (n, 3, size, size) on the network's device; outputs are float32, one row an image."""
-        return self.finish((self.stand_in or self.compute)(batch))
+        """Run prepared images (n, 3, size, size) on the network's device; outputs are float32, one row an image.
+
+        The row of an image for which the network gave NaN or infinity is NaN: a detector's boxes would be dropped for
+        it, and the image be clean.
+        """
+        computed = (self.stand_in or self.compute)(batch)
+        outputs = self.finish(computed)
+        are_numbers = computed.flatten(1).sum(1).isfinite()
+        if bool(are_numbers.all()):
+            return outputs
+        return tuple(torch.where(are_numbers.view(-1, *[1] * (part.ndim - 1)), part, torch.nan) for part in outputs)
 
     def compute(self, batch: torch.Tensor) -> torch.Tensor:
         """The part of `forward` that other runtimes can do as well: normalisation and network."""

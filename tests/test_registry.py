@@ -38,6 +38,7 @@ from models_py.registry import (
     set_operating_point,
     transfer,
 )
+from models_py.registry._versions import INCOMING
 from models_py.snapshot import freeze
 from models_py.tasks import Threshold
 from udfs import connect
@@ -206,6 +207,24 @@ def test_a_model_that_does_not_reproduce_its_outputs_is_refused_and_leaves_nothi
         register(con, "part", model, [picture(1)], None, Origin({}, {}))
     assert list_versions(con) == []
     assert not [path for path in artifacts_folder(con).rglob("*") if path.is_file()]
+
+
+def test_a_model_whose_outputs_are_no_numbers_is_refused_and_leaves_nothing(con):
+    model = classifier()
+    model.network.classifier[-1].bias.data[0] = float("nan")
+    with pytest.raises(RegistryError, match="outputs are NaN or infinite, so it can judge nothing"):
+        register(con, "part", model, [picture(1)], None, Origin({}, {}))
+    assert list_versions(con) == []
+    assert not [path for path in artifacts_folder(con).rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_registration_left_is_removed_by_the_next(con):
+    add(con)
+    left = artifacts_folder(con) / "part" / f"{INCOMING}{os.getpid() + 1}-7"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    add(con)
+    assert sorted(path.name for path in left.parent.iterdir()) == ["1", "2"]
 
 
 def test_the_gate_lets_only_what_is_not_worse_become_champion(con):

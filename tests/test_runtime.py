@@ -10,6 +10,7 @@ from waiting import PATIENCE
 
 from models_py.architectures import find_architecture
 from models_py.classify.task import Classifier
+from models_py.detect.task import BoxDetector
 from models_py.folding import fold_batch_norms
 from models_py.images.decode import decode
 from models_py.model import Spec
@@ -50,12 +51,49 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     model = classifier(Crowded)
     images, items = prepared(model, 10)
     engine = Engine(model, "cpu", "fp32")
-    answers = engine.submit(PREDICT, {}, items).result().answers
+    answers = [outcome.answer for outcome in engine.submit(PREDICT, {}, items).result().outcomes]
     assert Crowded.seen == (10, 5, 2, 3, 5, 2, 3)
     assert engine.batch <= 5
     wanted = classifier().predict(images)
     assert [answer.label for answer in answers] == [item.label for item in wanted]
     assert [answer.score for answer in answers] == pytest.approx([item.score for item in wanted], abs=1e-5)
+
+
+class Overflowing:
+    """A model to whose network the second image of a batch is too much."""
+
+    found = float("nan")
+
+    def compute(self, batch):
+        outputs = super().compute(batch).clone()
+        outputs[1].view(-1)[0] = self.found
+        return outputs
+
+
+class OverflowingClassifier(Overflowing, Classifier):
+    pass
+
+
+class OverflowingDetector(Overflowing, BoxDetector):
+    pass
+
+
+def detector(kind):
+    network = find_architecture("detect", "yolo11n").build(len(LABELS))
+    return kind(Spec("detect", "yolo11n", LABELS, Preprocess(64), {"*": 0.1}), network)
+
+
+@pytest.mark.parametrize("found", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("make", [lambda: classifier(OverflowingClassifier), lambda: detector(OverflowingDetector)])
+def test_an_image_whose_outputs_are_no_numbers_has_an_error_and_is_never_good(monkeypatch, make, found):
+    monkeypatch.setattr(Overflowing, "found", found)
+    model = make()
+    _, items = prepared(model, 3)
+    first, second, third = Engine(model, "cpu", "fp32").submit(PREDICT, {"*": 0.1}, items).result().outcomes
+    assert second.answer is None
+    assert "outputs for this image are NaN or infinite" in second.error
+    assert first.error is third.error is None
+    assert first.answer.label in (*LABELS, "good")
 
 
 def test_another_error_of_the_network_is_not_taken_for_a_lack_of_memory():

@@ -149,6 +149,11 @@ def read_golden(folder: Path, described: Mapping[str, Any]) -> Golden:
 def check_golden(model: Model, golden: Golden, *, tolerance: float = _CLOSE) -> None:
     """Refuse a model that does not reproduce the outputs of the one that was trained."""
     for number, (image, wanted) in enumerate(zip(golden.images, golden.outputs, strict=True)):
+        if not all(bool(output.isfinite().all()) for output in wanted):
+            raise RegistryError(
+                f"golden image {number}: the model's outputs are NaN or infinite, so it can judge nothing. Nothing was "
+                f"registered. Where a training diverged, a smaller -o learning_rate helps."
+            )
         for found, expected in zip(_outputs(model, image), wanted, strict=True):
             if found.shape != expected.shape or not torch.allclose(found, expected, rtol=tolerance, atol=tolerance):
                 raise RegistryError(

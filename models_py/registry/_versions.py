@@ -125,7 +125,7 @@ def register(
     check_name(name)
     root = artifacts_folder(con) / name
     incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
-    shutil.rmtree(incoming, ignore_errors=True)
+    _sweep(root, incoming)
     spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
     model.spec = spec
     try:
@@ -136,6 +136,13 @@ def register(
             return _commit(con, name, model, incoming, sha256, threshold, origin)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _sweep(root: Path, incoming: Path) -> None:
+    """Remove what killed processes left: only ours has the warehouse open, so it alone registers."""
+    for folder in root.glob(f"{INCOMING}*"):
+        if folder == incoming or not folder.name.startswith(f"{INCOMING}{os.getpid()}-"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _commit(

@@ -44,7 +44,7 @@ class _Seen:
     size_bytes: int
     facts: Any
     kept: Any
-    answer: Any = None
+    known: Outcome | None = None
     running: Future[Ran] | None = None
 
 
@@ -79,7 +79,9 @@ class Direct:
 
     def _finish(self, seen: _Seen, served: Served, kind: Kind, told: Future[Told]) -> None:
         if seen.running is None:
-            told.set_result(Told(seen.answer, seen.facts, seen.kept, seen.size_bytes, is_cached=True))
+            outcome = seen.known or Outcome()
+            facts = (seen.facts, seen.kept, seen.size_bytes, outcome.error)
+            told.set_result(Told(outcome.answer, *facts, is_cached=True))
             return
 
         def take(running: Future[Ran]) -> None:
@@ -88,9 +90,10 @@ class Direct:
                 told.set_exception(error)
                 return
             ran = running.result()
-            answer = ran.answers[0]
-            self._results.put(_key(served, kind, seen.digest), Outcome(answer), kind.size(answer))
-            told.set_result(Told(answer, seen.facts, seen.kept, seen.size_bytes, batch=ran.images, seconds=ran.seconds))
+            outcome = ran.outcomes[0]
+            self._results.put(_key(served, kind, seen.digest), outcome, kind.size(outcome))
+            facts = (seen.facts, seen.kept, seen.size_bytes, outcome.error)
+            told.set_result(Told(outcome.answer, *facts, batch=ran.images, seconds=ran.seconds))
 
         seen.running.add_done_callback(take)
 
@@ -99,7 +102,7 @@ class Direct:
         known = self._results.get(_key(served, kind, digest))
         facts = self._facts.get(digest)
         if known is not None and facts is not None:
-            return _Seen(digest, len(data), facts, keep(data, facts), known.answer)
+            return _Seen(digest, len(data), facts, keep(data, facts), known)
 
         def use(found: Decoded) -> _Seen:
             running = None
@@ -109,7 +112,7 @@ class Direct:
                 running = served.engine.submit(kind, served.thresholds, [Prepared(square, size)])
             facts, room = self._look(found)
             self._facts.put(digest, facts, room)
-            return _Seen(digest, len(data), facts, keep(data, facts), known and known.answer, running)
+            return _Seen(digest, len(data), facts, keep(data, facts), known, running)
 
         return self._images.decoded(data, digest, use)
 

@@ -24,6 +24,7 @@ from models_py.folding import fold_batch_norms
 from models_py.model import Model
 from models_py.preprocess import Size
 from models_py.registry import Version, load_artifact
+from udfs.runtime._answers import Outcome
 from udfs.runtime._places import Place, places
 
 _log = logging.getLogger("duckspect")
@@ -46,19 +47,19 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is asked of a model: what runs on the device, and how its outputs become answers."""
+    """What is asked of a model: what runs on the device, and how its outputs become an outcome for each image."""
 
     name: str
     run: Callable[[Model, torch.Tensor], Any]
-    read: Callable[[Model, Any, Sequence[Size]], list[Any]]
-    size: Callable[[Any], int]
+    read: Callable[[Model, Any, Sequence[Size]], list[Outcome]]
+    size: Callable[[Outcome], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
     """The answers to one order, and the forward pass that it shared: how many images, and how long it took."""
 
-    answers: list[Any]
+    outcomes: list[Outcome]
     images: int
     seconds: float
 
@@ -213,7 +214,7 @@ class Engine:
         items = [item for order in orders for item in order.items]
         started = time.perf_counter()
         try:
-            answers = self._answer(lane, first.kind, first.thresholds, items)
+            outcomes = self._answer(lane, first.kind, first.thresholds, items)
         except Exception as error:  # noqa: BLE001 - whoever ordered gets it
             if len(orders) == 1:
                 first.future.set_exception(error)
@@ -223,17 +224,17 @@ class Engine:
             return
         seconds, place = time.perf_counter() - started, 0
         for order in orders:
-            order.future.set_result(Ran(answers[place : place + len(order.items)], len(items), seconds))
+            order.future.set_result(Ran(outcomes[place : place + len(order.items)], len(items), seconds))
             place += len(order.items)
 
-    def _answer(self, lane: Lane, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> list[Any]:
+    def _answer(self, lane: Lane, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> list[Outcome]:
         model = copy.copy(lane.model)
         model.spec = replace(model.spec, thresholds=thresholds)
         started = time.perf_counter()
         try:
             with torch.inference_mode():
                 outputs = self._forward(lane, model, kind, items)
-                answers = kind.read(model, outputs, [item.size for item in items])
+                outcomes = kind.read(model, outputs, [item.size for item in items])
         except RuntimeError as error:
             if len(items) == 1 or not _is_out_of_memory(error):
                 raise
@@ -243,7 +244,7 @@ class Engine:
         if len(items) == 1:
             with self._lock:
                 self._paces[kind.name].note(seconds, is_wide=lane.place is self._places.first)
-        return answers
+        return outcomes
 
     def _forward(self, lane: Lane, model: Model, kind: Kind, items: Sequence[Prepared]) -> Any:
         batch = torch.stack([item.square for item in items])
@@ -252,7 +253,7 @@ class Engine:
         with mixed(lane.place.device, lane.precision):
             return kind.run(model, batch.permute(0, 3, 1, 2))
 
-    def _halve(self, lane: Lane, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> list[Any]:
+    def _halve(self, lane: Lane, kind: Kind, thresholds: dict[str, float], items: Sequence[Prepared]) -> list[Outcome]:
         """The batch did not fit: use smaller ones from now on."""
         half = len(items) // 2
         self.batch = self._most = max(1, min(self.batch, half))
@@ -260,7 +261,7 @@ class Engine:
         if lane.place.device.type == "cuda":
             torch.cuda.empty_cache()
         parts = (items[:half], items[half:])
-        return [answer for part in parts for answer in self._answer(lane, kind, thresholds, part)]
+        return [outcome for part in parts for outcome in self._answer(lane, kind, thresholds, part)]
 
     def _fit(self, lane: Lane, images: int, seconds: float) -> None:
         """On a CPU batches take half a second at most; on a GPU they fill most of the free memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,35 +11,61 @@ from torch.nn import functional
 
 from models_py.model import Model, Outputs
 from models_py.preprocess import Size
-from udfs.runtime._answers import Answer, answer_of
+from udfs.runtime._answers import Outcome, answer_of
 from udfs.runtime._engine import Kind
 
-Array = np.ndarray[Any, Any]
+_NO_NUMBERS = "there is no verdict: the model's outputs for this image are NaN or infinite. Train or import it again."
+_OVERHEAD = 200
 
 
 def _judge(model: Model, batch: torch.Tensor) -> Outputs:
     return model.forward(batch)
 
 
-def _read_verdicts(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Answer]:
-    return [answer_of(prediction) for prediction in model.interpret(outputs, sizes)]
+def _outcomes(
+    outputs: Outputs, sizes: Sequence[Size], read: Callable[[Outputs, list[Size]], list[Any]]
+) -> list[Outcome]:
+    """Read the images whose outputs are numbers; the others have an error."""
+    are_numbers = outputs[0].flatten(1).sum(1).isfinite().tolist()
+    kept = [size for size, is_good in zip(sizes, are_numbers, strict=True) if is_good]
+    chosen = outputs if len(kept) == len(sizes) else tuple(part[are_numbers] for part in outputs)
+    answers = iter(read(chosen, kept) if kept else [])
+    return [Outcome(next(answers)) if is_good else Outcome(error=_NO_NUMBERS) for is_good in are_numbers]
 
 
-def _describe(model: Model, batch: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(model.embed(batch).float().flatten(1), dim=1)
+def _read_verdicts(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Outcome]:
+    return _outcomes(outputs, sizes, lambda rows, kept: [answer_of(found) for found in model.interpret(rows, kept)])
 
 
-def _read_vectors(model: Model, outputs: torch.Tensor, sizes: Sequence[Size]) -> list[Array]:  # noqa: ARG001
-    return list(outputs.cpu().numpy())
+def _describe(model: Model, batch: torch.Tensor) -> Outputs:
+    return (functional.normalize(model.embed(batch).float().flatten(1), dim=1),)
 
 
-def _read_maps(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Array]:
+def _read_vectors(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Outcome]:  # noqa: ARG001
+    return _outcomes(outputs, sizes, lambda rows, _: list(rows[0].cpu().numpy()))
+
+
+def _read_maps(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Outcome]:
     """Maps in the square that the network saw, where 1 is the operating point."""
     unit = model.spec.thresholds.get("*")
-    found = [prediction.pixels for prediction in model.interpret(outputs, sizes, pixels=True)]
-    return [np.asarray(pixels / (unit or pixels.max() or 1.0), np.float16) for pixels in found if pixels is not None]
+
+    def read(rows: Outputs, kept: list[Size]) -> list[Any]:
+        found = [prediction.pixels for prediction in model.interpret(rows, kept, pixels=True)]
+        return [
+            np.asarray(pixels / (unit or pixels.max() or 1.0), np.float16) for pixels in found if pixels is not None
+        ]
+
+    return _outcomes(outputs, sizes, read)
 
 
-PREDICT = Kind("predict", _judge, _read_verdicts, lambda answer: answer.size)
-EMBED = Kind("embed", _describe, _read_vectors, lambda vector: 200 + vector.nbytes)
-MAP = Kind("map", _judge, _read_maps, lambda pixels: 200 + pixels.nbytes)
+def _size_of_verdict(outcome: Outcome) -> int:
+    return _OVERHEAD if outcome.error else outcome.answer.size
+
+
+def _size_of_array(outcome: Outcome) -> int:
+    return _OVERHEAD + (0 if outcome.error else outcome.answer.nbytes)
+
+
+PREDICT = Kind("predict", _judge, _read_verdicts, _size_of_verdict)
+EMBED = Kind("embed", _describe, _read_vectors, _size_of_array)
+MAP = Kind("map", _judge, _read_maps, _size_of_array)

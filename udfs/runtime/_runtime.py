@@ -356,8 +356,7 @@ class _Batches(_Settled):
 
     def _land(self) -> None:
         digests, future = self._flights.popleft()
-        answers = self._work.call.wait(future).answers
-        for digest, answer in zip(digests, answers, strict=True):
-            outcome = Outcome(answer)
+        outcomes = self._work.call.wait(future).outcomes
+        for digest, outcome in zip(digests, outcomes, strict=True):
             self._work.of_content[digest] = outcome
-            self._results.put((self._work.key, digest), outcome, self._kind.size(answer))
+            self._results.put((self._work.key, digest), outcome, self._kind.size(outcome))

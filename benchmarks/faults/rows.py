@@ -1,0 +1,61 @@
+"""Rows of the table in docs/reliability.md: what was done, how often, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[2] / "docs/reliability.md"
+BEGIN, END = "<!-- torture -->\n", "<!-- /torture -->"
+FAULTS = ("lost", "half", "wrong", "crashed")
+"""Acknowledged and gone; partly visible; let through or answered falsely; a traceback, a signal or no end."""
+_HEAD = f"| what was done | how often | {' | '.join(FAULTS)} |\n|---|---|{'---|' * len(FAULTS)}\n"
+_ORDERED = re.compile(r"^\| (.*?) \|.*\n", re.MULTILINE)
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    what: str
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
+    """Numbers that belong to the line, in words."""
+
+    def count(self, what: str, number: int = 1) -> None:
+        self.counts[what] += number
+
+    def fault(self, kind: str, words: str) -> None:
+        """Something went wrong; how is printed at once, for the table only counts."""
+        self.faults[kind] += 1
+        print(f"  {self.what}: {kind}: {words}", flush=True)
+
+    def expect(self, condition: object, kind: str, words: str) -> None:
+        if not condition:
+            self.fault(kind, words)
+
+    @property
+    def line(self) -> str:
+        done = [f"{number:,} {what}" for what, number in self.counts.items()] + self.remarks
+        return f"| {self.what} | {', '.join(done)} | {' | '.join(str(self.faults[kind]) for kind in FAULTS)} |\n"
+
+    @property
+    def is_passed(self) -> bool:
+        return not any(self.faults.values())
+
+
+def table(rows: Iterable[Row]) -> str:
+    return _HEAD + "".join(row.line for row in rows)
+
+
+def write(rows: Iterable[Row]) -> None:
+    """Put rows into the document in place of those of the same name; the others stay as they are."""
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    shown, _, after = rest.partition(END)
+    lines = {found[1]: found[0] for found in _ORDERED.finditer(shown) if found[1] != "what was done"}
+    lines |= {row.what: row.line for row in rows}
+    DOCUMENT.write_text(f"{before}{BEGIN}{_HEAD}{''.join(lines.values())}{END}{after}")
