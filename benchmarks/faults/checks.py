@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import duckdb
 
 from faults.ground import FILES, WAREHOUSE
 from models_py.errors import DuckspectError
-from models_py.registry import list_versions, load_artifact
+from models_py.registry import list_versions
 from udfs import connect
 
 _KEPT = ("raw.images", "raw.inspections", "raw.annotations", "raw.files", "raw.reviews", "ml.verdicts")
@@ -19,9 +20,12 @@ Kept = dict[str, int]
 def kept(folder: Path) -> Kept:
     """How many rows there are that nothing may take away, and how many versions."""
     with connect(folder / WAREHOUSE) as con:
-        return {name: con.execute(f"select count(*) from {name}").fetchall()[0][0] for name in _KEPT} | {
-            "versions": len(list_versions(con))
-        }
+        return _kept(con)
+
+
+def _kept(con: duckdb.DuckDBPyConnection) -> Kept:
+    counts = ", ".join(f"(select count(*) from {name})" for name in (*_KEPT, "ml.model_versions"))
+    return dict(zip((*_KEPT, "ml.model_versions"), con.execute(f"select {counts}").fetchall()[0], strict=True))
 
 
 def problems(folder: Path, before: Kept) -> Iterator[tuple[str, str]]:
@@ -37,23 +41,25 @@ def problems(folder: Path, before: Kept) -> Iterator[tuple[str, str]]:
         running = con.execute("select count(*) from ml.training_runs where status = 'running'").fetchall()[0][0]
         if running:
             yield "half", f"{running} trainings are on record as running, and none is"
-    for name, count in kept(folder).items():
-        if count < before[name]:
-            yield "lost", f"{name} has {count} rows of {before[name]}"
+        for name, count in _kept(con).items():
+            if count < before[name]:
+                yield "lost", f"{name} has {count} rows of {before[name]}"
     yield from _readers(folder)
 
 
 def _versions(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
+    """Every file of every version is the one that was registered."""
     from models_py.compiled import Compiled
-    from models_py.registry._artifact import read_golden, read_spec
+    from models_py.registry._artifact import read_spec
 
     for version in list_versions(con):
         try:
-            load_artifact(version.folder, version.artifact_sha256)
-            read_golden(version.folder, read_spec(version.folder, version.artifact_sha256))
+            for name, sha256 in read_spec(version.folder, version.artifact_sha256)["files"].items():
+                if hashlib.sha256((version.folder / name).read_bytes()).hexdigest() != sha256:
+                    yield "half", f"{version.reference}: {name} is another"
             if version.compiled_sha256:
                 Compiled(version.compiled_file, version.compiled_sha256)
-        except DuckspectError as error:
+        except (DuckspectError, OSError) as error:
             yield "half", f"{version.reference} is not whole: {error}"
 
 

@@ -61,13 +61,13 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
     row = Row(f"full disk in {name}")
     drawn = random.Random(name)
     _prepare(home, place)
+    before = checks.kept(place)
     free = shutil.disk_usage(place).free
     status, said, _ = run((*arguments, "-w", ground.WAREHOUSE), place)
     row.expect(status == 0, "crashed", f"with room it ended with {status}: {said[-400:]}")
     needed = max(free - shutil.disk_usage(place).free, 1 << 20)
     for _ in range(rounds):
         _prepare(home, place)
-        before = checks.kept(place)
         room = int(drawn.uniform(0, _HEADROOM * needed))
         _leave(place, room)
         status, said, crash = run((*arguments, "-w", ground.WAREHOUSE), place)

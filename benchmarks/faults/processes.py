@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_IMPORTED = ("torch", "torchvision", "duckdb", "pyarrow", "cv2", "udfs.cli", "models_py.workshop", "udfs.runtime")
+_IMPORTED = (
+    *("torch", "torchvision", "duckdb", "pandas", "pyarrow", "cv2", "rich.table", "rich.progress"),
+    *(
+        "models_py.workshop",
+        "models_py.registry.transfer",
+        "udfs.functions",
+        "udfs.macros",
+        "udfs.ledger",
+        "udfs.runtime",
+    ),
+    *("udfs.cli._ingest", "udfs.cli._registry", "udfs.cli._reports", "udfs.cli._train"),
+)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_IMPORTED))
 _HANGS = 300.0
