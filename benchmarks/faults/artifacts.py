@@ -95,7 +95,7 @@ def _compiled(home: Path, place: Path, rounds: int) -> Row:
     row = Row("tampered compiled models, also with external data")
     drawn = random.Random(2)
     ground.copy(home, place)
-    _, wanted, _ = run(("sql", _ASK, "--json", "-w", ground.WAREHOUSE), place)
+    _, wanted, _ = run(("sql", _ASK, "--format", "json", "-w", ground.WAREHOUSE), place)
     status, said, _ = run(("models", "compile", "strip@1", "-w", ground.WAREHOUSE), place)
     row.expect(status == 0, "crashed", said)
     with connect(place / ground.WAREHOUSE) as con:
@@ -109,7 +109,7 @@ def _compiled(home: Path, place: Path, rounds: int) -> Row:
     for number in range(rounds):
         changed = _with_external_data(data, secret) if number % 2 else _tamper(data, drawn)
         version.compiled_file.write_bytes(changed)
-        status, said, crash = run(("sql", _ASK, "--json", "-w", ground.WAREHOUSE), place)
+        status, said, crash = run(("sql", _ASK, "--format", "json", "-w", ground.WAREHOUSE), place)
         row.count("files")
         if crash:
             row.fault("crashed", crash)

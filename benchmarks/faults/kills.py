@@ -42,6 +42,7 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:
     """Kill each command so often."""
     home = ground.make(folder)
     _make_old(home)
+    run(("--version",), home)  # the first command waits for the server that forks it
     for case in _cases():
         if not only or case.name in only:
             yield _torture(case, home, folder / "kills", rounds or case.rounds)

@@ -57,7 +57,7 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
         query = place / "ask.sql"
         query.write_text(f"select unnest as uri, image_error(unnest) as error from unnest([{listed}])")
         status, said, crash = run(
-            ("sql", "--file", query, "--json", "-w", ground.WAREHOUSE),
+            ("sql", "--file", query, "--format", "json", "-w", ground.WAREHOUSE),
             place,
             DUCKSPECT_ALLOWED_ROOTS=f"http://127.0.0.1:{port}/allowed/",
         )

@@ -38,7 +38,7 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
         for line, found in moments.items():
             con.execute(
                 f"insert into raw.inspections by name select * exclude ({', '.join(names)}), {replaced} "
-                "from (from raw.inspections limit 1), unnest($moments::timestamptz[]) as at (moment)",
+                "from (from raw.inspections limit 1), unnest($moments::timestamptz[]) as moments (moment)",
                 {"line": line, "moments": found},
             )
     before = checks.kept(place)
