@@ -102,6 +102,15 @@ def test_the_compiled_form_takes_batches_of_any_size_on_any_number_of_threads(co
         assert torch.allclose(form.on(threads)(batch[2:3]), wanted[2:3], atol=1e-5)
 
 
+def test_what_a_killed_compilation_left_is_removed_by_the_next(con, monkeypatch):
+    version = find(con, "part")
+    left = version.compiled_file.with_name(f".{version.compiled_file.name}.1-2.partial.onnx")
+    left.write_bytes(b"half")
+    pretend(monkeypatch)
+    compile_version(con, version)
+    assert list(left.parent.iterdir()) == [version.compiled_file]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -30,6 +30,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_IMPORTED))
 _HANGS = 300.0
 _LOOK_EVERY = 0.0005
+_ENDS = 30.0
 SAID_TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -76,12 +77,16 @@ class Command:
         return -98 if found is None else found
 
     def kill(self) -> None:
-        """End it and all that it started as a loss of power would."""
+        """End it and all that it started as a loss of power would, and wait until they are gone."""
+        leader = int(self.process.pid or 0)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(self.process.pid or 0), signal.SIGKILL)
+            os.kill(leader, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(self.process.pid or 0), signal.SIGKILL)
+            os.killpg(leader, signal.SIGKILL)
         self.process.join()
+        until = time.monotonic() + _ENDS
+        while _is_at_work(leader) and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY)
 
     def terminate(self) -> int:
         with contextlib.suppress(ProcessLookupError):
@@ -95,6 +100,16 @@ class Command:
         if SAID_TRACEBACK in self.said():
             return f"{self.arguments} printed a traceback: {self.said()[-400:]}"
         return None
+
+
+def _is_at_work(group: int) -> bool:
+    """Whether a process of a group still has its files open."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, member = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(member) == group and state not in "ZX":
+                return True
+    return False
 
 
 def run(arguments: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str | None]:

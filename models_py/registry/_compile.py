@@ -49,6 +49,8 @@ def compile_version(con: duckdb.DuckDBPyConnection, version: Version) -> Compila
             f"Compiling needs {', '.join(missing)}, which is not installed. "
             f"Install it with: pip install 'duckspect[onnx]'"
         )
+    for left in version.compiled_file.parent.glob(f".{version.compiled_file.name}.*"):
+        left.unlink(missing_ok=True)  # by a process that was killed; who has the warehouse is alone at this
     done = _judge(version, _make(version))
     if done.file_sha256 is None:
         version.compiled_file.unlink(missing_ok=True)
