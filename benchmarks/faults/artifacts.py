@@ -35,9 +35,10 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
     """Tamper with what is registered, with what is compiled, and with what is imported."""
     home = ground.make(folder)
     place = folder / "artifacts"
-    yield _registered(home, place, rounds or 100)
-    yield _compiled(home, place, rounds or 20)
-    yield _imported(home, place, rounds or 10)
+    count = rounds or 10
+    yield _registered(home, place, 10 * count)
+    yield _compiled(home, place, 2 * count)
+    yield _imported(home, place, count)
 
 
 def _flip(data: bytes, drawn: random.Random) -> bytes:
