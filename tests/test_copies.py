@@ -5,6 +5,8 @@ import io
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -100,6 +102,33 @@ def test_a_copy_whose_views_name_a_file_that_is_gone_is_not_published(plants, tm
     with pytest.raises(WarehouseError, match=r'kpi_summary cannot be read: .*"gone" does not exist\. `duckspect b'):
         publish(warehouse)
     assert published.read_bytes() == before
+
+
+def test_a_reader_sees_whole_copies_while_they_are_swapped(tmp_path):
+    warehouse, ended = tmp_path / "w.duckdb", threading.Event()
+    with connect(warehouse) as con:
+        con.execute("create table one (n integer); create table two (n integer)")
+    copy, seen = publish(warehouse), []
+
+    def read():
+        while not ended.is_set():
+            with duckdb.connect(copy, read_only=True) as con:
+                seen.append(con.execute("select (select count(*) from one), (select count(*) from two)").fetchone())
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        try:
+            for number in range(8):
+                with connect(warehouse) as con:
+                    con.execute(f"begin; insert into one values ({number}); insert into two values ({number}); commit")
+                publish(warehouse)
+        finally:
+            ended.set()
+        reading.result()
+    assert seen == sorted(seen)
+    assert all(one == two for one, two in seen)
+    assert seen
+    assert not list(tmp_path.glob(".*partial*"))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -113,6 +113,7 @@ def _browsed(place: Path, rounds: int) -> Row:
     if chromium is None:
         raise SystemExit("desk: needs a Chromium to open the dashboard in. Install one.")
     _add_scripts(place)
+    before = checks.kept(place)
     status, said, _ = run(("build", "-w", ground.WAREHOUSE), place)
     if status != 0:
         print(f"  build: {said[-500:]}")
@@ -131,8 +132,8 @@ def _browsed(place: Path, rounds: int) -> Row:
         row.expect(command.is_alive(), "crashed", f"the dashboard ended: {command.said()[-300:]}")
     finally:
         command.kill()
-    with connect(place / ground.WAREHOUSE) as con:
-        row.expect(con.execute("select count(*) from raw.inspections").fetchall()[0][0], "lost", "inspections")
+    for kind, words in checks.problems(place, before):
+        row.fault(kind, words)
     return row
 
 
@@ -169,8 +170,9 @@ def _open(browser: Any, url: str, row: Row) -> None:
     page.wait_for_function(
         "!document.querySelector('[data-testid=stApp][data-test-script-state=running]')", timeout=120_000
     )
-    row.count("pages")
     text = page.inner_text("body")
+    row.count("pages")
+    row.count("of them with such a label or filter in their text", any(script in text for script in _SCRIPTS))
     row.expect(page.evaluate("window.ran") is None, "wrong", f"{url[:200]}: a script ran")
     row.expect(_SHOWN not in text, "wrong", f"{url[:200]}: shows a file")
     broken = page.locator("[data-testid=stException]").all_inner_texts()
