@@ -66,7 +66,7 @@ class Overflowing:
 
     def compute(self, batch):
         outputs = super().compute(batch).clone()
-        outputs[1].view(-1)[0] = self.found
+        outputs[1][(0,) * (outputs.ndim - 1)] = self.found
         return outputs
 
 
