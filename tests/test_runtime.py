@@ -189,7 +189,7 @@ def test_orders_that_wait_share_a_forward_pass_and_each_gets_its_own():
     ran = [order.result(PATIENCE) for order in (first, *orders)][1:]
     assert max(one.images for one in ran) > 1
     wanted = classifier().predict(images)
-    assert [one.answers[0].score for one in ran] == pytest.approx([item.score for item in wanted], abs=1e-5)
+    assert [one.outcomes[0].answer.score for one in ran] == pytest.approx([item.score for item in wanted], abs=1e-5)
 
 
 def test_one_broken_order_fails_alone():
@@ -222,7 +222,7 @@ def test_a_model_that_is_always_asked_leaves_turns_to_another():
     for _ in range(6):
         ask_again()
     try:
-        assert quiet.submit(PREDICT, {}, items[:1]).result(PATIENCE).answers
+        assert quiet.submit(PREDICT, {}, items[:1]).result(PATIENCE).outcomes
     finally:
         enough.set()
-    assert all(order.result(PATIENCE).answers for order in running)
+    assert all(order.result(PATIENCE).outcomes for order in running)
