@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import posixpath
 import random
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import cv2
 import numpy as np
@@ -67,8 +68,7 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
         if status == 0:
             answers = {item["uri"]: item["error"] for item in json.loads(said[said.index("[") :])}
             row.expect(all(answers[url] is None for url in good), "wrong", "what is allowed was refused")
-            for url in odd:
-                row.expect(answers.get(url), "wrong", f"{url} was read")
+            row.count("refused", sum(answers[url] is not None for url in odd))
         for path in reached:
             row.fault("wrong", f"{path} was asked for")
     yield row
@@ -98,6 +98,14 @@ def _urls(port: int, count: int) -> list[str]:
     return found[:count]
 
 
+def _is_beside(path: str) -> bool:
+    """Whether a server that decodes as often as it can would leave the allowed folder."""
+    found, before = path.partition("?")[0], ""
+    while found != before:
+        found, before = unquote(found), found
+    return not posixpath.normpath(found.replace("\\", "/").replace("..;", "..")).startswith("/allowed/")
+
+
 class _server:  # noqa: N801 - used as a context
     """Answers everything with a picture, or with a redirection where it is asked for one."""
 
@@ -107,9 +115,9 @@ class _server:  # noqa: N801 - used as a context
 
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if not self.path.startswith("/allowed/") or ".." in self.path.partition("?")[0]:
+                if _is_beside(self.path):
                     reached.append(self.path)
-                target = self.path.partition("?to=")[2]
+                target = unquote(self.path.partition("?to=")[2])
                 self.send_response(302 if target else 200)
                 if target:
                     self.send_header("Location", target)
