@@ -120,7 +120,7 @@ class _server:  # noqa: N801 - used as a context
                 target = unquote(self.path.partition("?to=")[2])
                 self.send_response(302 if target else 200)
                 if target:
-                    self.send_header("Location", target)
+                    self.send_header("Location", target.encode().decode("latin-1"))
                 self.send_header("Content-Length", str(len(picture)))
                 self.end_headers()
                 self.wfile.write(picture)
