@@ -37,7 +37,7 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
         names = {"inspection_id", "unit_id", "line_id", "captured_at"} & set(columns)
         for line, found in moments.items():
             con.execute(
-                f"insert into raw.inspections by name select * exclude ({', '.join(names)}), {replaced} "
+                f"insert into raw.inspections by name select * exclude ({', '.join(names)}, moment), {replaced} "
                 "from (from raw.inspections limit 1), unnest($moments::timestamptz[]) as moments (moment)",
                 {"line": line, "moments": found},
             )
