@@ -36,6 +36,7 @@ from models_py.evaluation import evaluate_model
 from models_py.folding import fold_batch_norms
 from models_py.images.decode import decode, open_bytes
 from models_py.ingest import Options, ingest, open_tree
+from models_py.location import stored_uris
 from models_py.model import Model, Prediction, Spec
 from models_py.plant import build
 from models_py.preprocess import Preprocess
@@ -75,7 +76,7 @@ class Bench:
         shown = self.con.execute(
             "select uri from raw.inspections where product_type like 'PCB-%' order by uri"
         ).fetchall()
-        boards = [row[0] for row in shown[:BOARDS]]
+        boards = [stored_uris(self.con).full(row[0]) for row in shown[:BOARDS]]
         golden = [Path(boards[0]).read_bytes()]
         for name, model in (("board", starter("detect", "yolo11n", 640)), ("small", classifier())):
             version = register(self.con, name, model, golden, None, Origin({}, {}))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from models_py import __version__
 from models_py.errors import BusyWarehouseError, WarehouseError
+from models_py.location import is_settled, settle
 from models_py.locks import holder_of
 
 if TYPE_CHECKING:
@@ -164,7 +165,10 @@ def migrate(
     where: str = "this warehouse",
     folder: Path | None = None,
 ) -> list[Migration]:
-    """Apply the schema files that this warehouse does not have yet, all or none; return those applied."""
+    """Apply the schema files that this warehouse does not have yet, all or none; return those applied.
+
+    With them, or when it lies in another folder than before, its files are called by where they are from there.
+    """
     known = migrations(folder)
     applied = _applied(con)
     done = max(applied, default=0)
@@ -181,11 +185,12 @@ def migrate(
             f"{where} has schema {done}, but this duckspect {__version__} needs {len(known)}, "
             f"and it was opened read-only. Run `duckspect init` once to bring it up to date."
         )
-    if missing:
+    if missing or not (read_only or is_settled(con)):
         with transaction(con):
             con.execute(_LEDGER)
             for migration in missing:
                 _apply(con, migration)
+            settle(con)
     return missing
 
 

@@ -62,7 +62,9 @@ def boards(tmp_path):
 
 @pytest.fixture
 def warehouse(tmp_path):
-    return tmp_path / "w.duckdb"
+    """In a folder of its own, so that files beside that folder are called by their absolute paths."""
+    (tmp_path / "house").mkdir()
+    return tmp_path / "house/w.duckdb"
 
 
 @pytest.fixture

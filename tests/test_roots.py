@@ -9,6 +9,7 @@ from conftest import picture
 from models_py.errors import ImageError
 from models_py.images import Limits
 from models_py.images.decode import open_bytes
+from models_py.location import StoredUris
 from udfs.runtime._images import Images, Source
 from udfs.runtime._roots import VARIABLE, Roots
 from udfs.runtime._urls import split_roots
@@ -48,7 +49,7 @@ def asked(monkeypatch):
 
 
 def read(uri):
-    return Images(Roots(list)).read(Source(uri, None))[0]
+    return Images(Roots(list, StoredUris())).read(Source(uri, None))[0]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_roots_may_be_folders_and_urls_and_neither_allows_the_other(tmp_path, mo
     monkeypatch.setenv(
         VARIABLE, f"s3://bucket/set:{tmp_path}/open:S3://other:http://Host:80/x:http://u@h/y:http://h/z?a"
     )
-    roots = Roots(list)
+    roots = Roots(list, StoredUris())
     assert roots.open("open/a.png").uri == f"{tmp_path}/open/a.png"
     assert roots.open("s3://bucket/set/a%b/c#1.png").uri == "s3://bucket/set/a%b/c#1.png"
     assert roots.open("s3://other/a.png").uri == "s3://other/a.png"
@@ -203,7 +204,7 @@ def test_an_image_with_a_query_allows_its_folder_and_no_other(con):
         )
     folders = Session.of(con)._folders()
     assert {"http://h/set", "s3://bucket/key?", "/images"} <= set(folders)
-    roots = Roots(lambda: folders)
+    roots = Roots(lambda: folders, StoredUris())
     assert roots.open("http://h/set/a.jpg?sign=/x/y").uri == "http://h/set/a.jpg?sign=/x/y"
     assert roots.open("s3://bucket/key?/b.jpg").uri == "s3://bucket/key?/b.jpg"
     with pytest.raises(ImageError, match="is outside"):

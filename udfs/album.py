@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models_py.durable import make_folders, sync_path, write_file
 from models_py.errors import WarehouseError
+from models_py.location import StoredUris
 from udfs.threads import WorkerPool
 
 _AT_ONCE = 16
@@ -18,14 +19,15 @@ _AT_ONCE = 16
 class Album:
     """Keeps images with threads of its own: those that decode have better to do than to wait for a disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, uris: StoredUris | None = None) -> None:
         self._folder = folder
+        self._uris = uris or StoredUris()
         self._pool = WorkerPool("images", _AT_ONCE)
         self._making = threading.Lock()
         self._made: set[Path] = set()
 
     def keep(self, data: bytes, digest: str, suffix: str) -> Future[str]:
-        """The path of an image, once it survives a crash; WarehouseError if it cannot be written."""
+        """The URI of an image, once it survives a crash; WarehouseError if it cannot be written."""
         return self._pool.submit(self._keep, data, self._folder / digest[:2] / f"{digest}.{suffix}")
 
     def _keep(self, data: bytes, file: Path) -> str:
@@ -37,7 +39,7 @@ class Album:
                 write_file(file, data)
         except OSError as error:
             raise WarehouseError(f"{file}: cannot be written: {error.strerror}.") from error
-        return os.fspath(file)
+        return self._uris.normal(os.fspath(file))
 
     def _make(self, folder: Path) -> None:
         with self._making:

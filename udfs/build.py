@@ -195,13 +195,18 @@ def publish(path: str | Path | None = None) -> Path:
         with replacing(target) as partial, open_warehouse(warehouse) as con:
             remove_leftovers(target)  # whoever publishes has the warehouse, so nobody else writes one
             check_views(con)
-            if is_shared:
-                _copy_rows(con, partial)
-            else:
-                _copy_file(con, warehouse, partial)
-    except (OSError, duckdb.Error) as error:
+            copy_database(con, warehouse, partial, is_shared=is_shared)
+    except (OSError, duckdb.Error, subprocess.CalledProcessError) as error:
         raise WarehouseError(f"{target}: cannot be written, so readers keep the last one: {error}") from error
     return target
+
+
+def copy_database(con: duckdb.DuckDBPyConnection, warehouse: Path, target: Path, *, is_shared: bool) -> None:
+    """Copy all of a warehouse at one moment; it is shared if others of this process may write it meanwhile."""
+    if is_shared:
+        _copy_rows(con, target)
+    else:
+        _copy_file(con, warehouse, target)
 
 
 def check_views(con: duckdb.DuckDBPyConnection) -> None:

@@ -49,7 +49,12 @@ class Function:
         return sql_folder() / "macros" / f"{self.name}.sql"
 
 
-_IMAGE = Argument("image", "varchar or blob", "Path, URI or bytes of an image")
+_IMAGE = Argument(
+    "image",
+    "varchar or blob",
+    "Path, URI or bytes of an image. A path such as a/b.png is below the warehouse's folder, ./a/b.png below the "
+    "current one",
+)
 _PATTERN = Argument("pattern", "varchar", "Files, as in 'boards/*.jpg'; ** goes into folders")
 _MODEL = Argument("model", "varchar", "'name' (its champion), 'name@alias' or 'name@3'")
 _THRESHOLD = Argument("threshold", "double", "Least confidence; the model's operating point if left out", "null")

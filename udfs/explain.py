@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from models_py.errors import DuckspectError
+from models_py.location import stored_uris
 from udfs.guard import parse
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def _estimate(con: duckdb.DuckDBPyConnection, tally: Tally, key: tuple[str, int]
     named = {"model": model, "version": version}
     row = con.execute(_SPEED, named).fetchone()
     each = row[0] if row else None
-    uris = [name for name in tally.asked[key] if isinstance(name, str)]
+    called = stored_uris(con).normal
+    uris = [called(name) for name in tally.asked[key] if isinstance(name, str)]
     return Estimate(
         model=f"{model}@{version}",
         device=_device(),

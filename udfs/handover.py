@@ -25,7 +25,7 @@ from typing import TextIO
 from models_py.errors import DuckspectError
 from udfs.threads import WorkerThread
 
-COMMANDS = ("build", "info", "ingest", "models", "publish", "review")
+COMMANDS = ("backup", "build", "info", "ingest", "models", "publish", "relocate", "review")
 """What may run in a server; training would starve its clients."""
 Run = Callable[[Sequence[str], Path, TextIO, TextIO], int]
 """Runs a command for another process: its arguments, its folder, and streams to its standard output and error."""

@@ -153,6 +153,11 @@ def find_segments(folder: Path) -> list[Path]:
     return sorted(file for file in folder.glob(f"*{_SUFFIX}") if file.name.removesuffix(_SUFFIX).isdecimal())
 
 
+def find_damaged(folder: Path) -> list[Path]:
+    """What was set aside of segments that could not be read in full."""
+    return sorted(folder.glob(f"*{_DAMAGED}"))
+
+
 def read_segments(segments: Sequence[Path]) -> tuple[list[Line], list[tuple[Line, str]]]:
     """The lines that hold entries, and those that are damaged, with what is wrong with each."""
     whole: list[Line] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_py.errors import WarehouseError
+from models_py.location import stored_uris
 from udfs.tallies import Tallies
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Session:
     def __init__(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
         self._path, self.database = _database(con)
         self.tallies = Tallies()
+        self.uris = stored_uris(con)
         self._read_only = read_only
         self._con = weakref.ref(con)
         self._lock = threading.Lock()
@@ -122,7 +124,7 @@ class Session:
             if found is None:
                 from udfs.runtime import Runtime
 
-                found = self._runtime = Runtime(self.cursor, self._folders, is_writable=not self._read_only)
+                found = self._runtime = Runtime(self.cursor, self._folders, self.uris, is_writable=not self._read_only)
             return found
 
     def keep(self, functions: Sequence[object]) -> None:
@@ -171,7 +173,8 @@ class Session:
         from models_py.warehouse import files_folder
 
         with self.cursor() as con:
-            found = [row[0] for row in con.execute(_IMAGE_FOLDERS).fetchall()]
+            known = [str(folder) for (folder,) in con.execute(_IMAGE_FOLDERS).fetchall()]
+        found = list(self.uris.folders(known))
         return [*found, str(files_folder(self._path))] if self._path else found
 
 

@@ -3,7 +3,7 @@
 from models_py.ingest._archive import is_archive, unpacked
 from models_py.ingest._contradictions import Contradiction
 from models_py.ingest._load import Options, Report, ingest, open_tree
-from models_py.ingest._rename import Move, move
+from models_py.ingest._relocate import Move, Relocation, relocate
 from models_py.ingest._rows import Added
 from models_py.ingest._watch import watch
 
@@ -12,11 +12,12 @@ __all__ = [
     "Contradiction",
     "Move",
     "Options",
+    "Relocation",
     "Report",
     "ingest",
     "is_archive",
-    "move",
     "open_tree",
+    "relocate",
     "unpacked",
     "watch",
 ]

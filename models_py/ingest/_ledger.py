@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_py.images import ImageFacts
 from models_py.layouts import Stat
+from models_py.location import StoredUris, full_uri
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,13 +41,13 @@ semi join wanted on files.uri = wanted.uri
 left join raw.images on files.sha256 = images.image_id
 """
 
-_GONE = """
+_GONE = f"""
 select files.uri
 from raw.files
 anti join wanted on files.uri = wanted.uri
 where
     files.role in ('image', 'template', 'label')
-    and list_bool_or(list_transform($prefixes::varchar[], lambda prefix: starts_with(files.uri, prefix)))
+    and list_bool_or(list_transform($prefixes::varchar[], lambda folder: starts_with({full_uri("files.uri")}, folder)))
 order by files.uri
 """
 
@@ -61,12 +62,17 @@ def remembered(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str,
     }
 
 
-def vanished(con: duckdb.DuckDBPyConnection, uris: Iterable[str], prefixes: Sequence[str]) -> list[str]:
+def vanished(
+    con: duckdb.DuckDBPyConnection, uris: Iterable[str], prefixes: Sequence[str], names: StoredUris
+) -> list[str]:
     """Name the files that were read below these prefixes and are not among those that are there."""
     if not prefixes:
         return []
     with _wanted(con, uris):
-        return [uri for (uri,) in con.execute(_GONE, {"prefixes": list(prefixes)}).fetchall()]
+        return [
+            names.full(uri)
+            for (uri,) in con.execute(_GONE, {"prefixes": list(prefixes), "prefix": names.prefix}).fetchall()
+        ]
 
 
 def free_names(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from models_py.ingest._ledger import Entry, free_names, remembered, vanished
 from models_py.ingest._left_over import is_current, is_entry_current, is_text, left_over
 from models_py.ingest._masks import MaskStore
 from models_py.ingest._moved import follow_moved
-from models_py.ingest._rename import Move
+from models_py.ingest._relocate import Move
 from models_py.ingest._rows import Added, Row, Rows
 from models_py.layouts import (
     Layout,
@@ -33,6 +33,7 @@ from models_py.layouts import (
     layout_named,
     recognise,
 )
+from models_py.location import stored_uris
 from models_py.times import TimeLimits
 
 if TYPE_CHECKING:
@@ -142,13 +143,14 @@ def ingest(
 
     started = time.perf_counter()
     options = options or Options()
+    tree.uris = stored_uris(con)
     kind, evidence = _choose(tree, options.layout)
     announce(kind, evidence)
     command = _command(tree, options)
     paths = {tree.uri(path): path for path in tree.files if is_text(path)}
     known, moved = _recall(con, tree, paths, command)
     there = paths if tree.listed is tree.files else {tree.uri(path) for path in tree.listed if is_text(path)}
-    lost = vanished(con, there, tree.store.prefixes)
+    lost = vanished(con, there, tree.store.prefixes, tree.uris)
 
     def report(samples: int, unchanged: int, others: int, added: Added, size: int) -> Report:
         seconds = time.perf_counter() - started
@@ -169,7 +171,7 @@ def ingest(
         moved += more
     todo = [sample for sample in samples if options.again or not _is_unchanged(sample, tree, known, kind.name)]
     names = free_names(con, paths.keys() - known.keys())
-    context = _context(layout, known, names, MaskStore(files / "masks"), options)
+    context = _context(layout, known, names, MaskStore(files / "masks", tree.uris), options)
     progress(0, len(todo), 0)
     added, size, several = Added(), 0, list[str]()
     if options.stated:
@@ -192,7 +194,7 @@ def _command(tree: Tree, options: Options) -> str:
     """What raw.superseded_inspections says of this load."""
     only = next(iter(tree.listed)) if len(tree.listed) == 1 else ""
     said = (f"--{name} {shlex.quote(value)}" for name, value in options.stated.items())
-    return " ".join(("ingest", shlex.quote(tree.uri(only) if only else tree.root), *said))
+    return " ".join(("ingest", shlex.quote(tree.full_uri(only) if only else tree.root), *said))
 
 
 def _recall(

@@ -3,7 +3,7 @@
 A file that is new under its URI is an old one if its bytes and its name are, the old one is gone, and the folder
 explains it: either the path below the loaded root is the same, or the old folder is gone as well. A known file whose
 URI leads to the very same file, through a link or another spelling, is that file. Folders are compared first, for names
-such as 0001.bmp are in many; bytes last, for they have to be read.
+such as 0001.bmp are in many; bytes last, for they have to be read. All URIs here are full, until the tables follow.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from models_py.ingest._ledger import Entry
-from models_py.ingest._rename import Move, NewPlace, rename
+from models_py.ingest._relocate import Move
 from models_py.layouts import Tree, real_path
+from models_py.location import NewPlace, full_uri, rename_everywhere
+from models_py.warehouse import transaction
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,14 +34,14 @@ class _Candidate(NamedTuple):
     path: str
 
 
-_CANDIDATES = """
+_CANDIDATES = f"""
 create or replace temp table moved_candidates as
 select
-    files.uri as old,
+    {full_uri("files.uri")} as old,
     files.sha256,
     fresh.uri as new,
     fresh.path,
-    parse_dirpath(files.uri, 'forward_slash') as old_folder,
+    parse_dirpath(old, 'forward_slash') as old_folder,
     parse_dirpath(fresh.uri, 'forward_slash') as new_folder,
     parse_dirpath(fresh.path, 'forward_slash') as tree_folder
 from fresh
@@ -53,16 +55,19 @@ def follow_moved(
     con: duckdb.DuckDBPyConnection, tree: Tree, paths: Mapping[str, str], known: Mapping[str, Entry], command: str
 ) -> list[Move]:
     """Give known files that are met at a new place (`paths` by URI) their new URI; returns what has moved where."""
-    fresh = {uri: path for uri, path in paths.items() if uri not in known}
+    uris = tree.uris
+    fresh = {uris.full(uri): path for uri, path in paths.items() if uri not in known}
     if not fresh or "://" in tree.root or con.execute("select 1 from raw.files limit 1").fetchone() is None:
         return []
     found = _same_files(tree, _candidates(con, tree, fresh))
     if not found:
         return []
     folders = dict.fromkeys(map(_parted, found))
-    found += _others(con, fresh.keys() - {place.new for place in found}, folders)
+    found += _others(con, tree, fresh.keys() - {place.new for place in found}, folders)
     counts = Counter(map(_parted, found))
-    rename(con, found, f"{command}: moved")
+    places = [place._replace(old=uris.stored(place.old), new=uris.stored(place.new)) for place in found]
+    with transaction(con):
+        rename_everywhere(con, places, f"{command}: moved")
     return [Move(old, new, files) for (old, new), files in counts.most_common()]
 
 
@@ -81,7 +86,7 @@ def _candidates(con: duckdb.DuckDBPyConnection, tree: Tree, fresh: Mapping[str, 
     )
     con.register("fresh", pa.Table.from_pylist(named, schema=columns))
     try:
-        con.execute(_CANDIDATES)
+        con.execute(_CANDIDATES, {"prefix": tree.uris.prefix})
     finally:
         con.unregister("fresh")
     folders = con.execute("select distinct old_folder, new_folder, tree_folder from moved_candidates").fetchall()
@@ -160,7 +165,9 @@ def _up(uri: str, parts: int) -> str:
     return uri if not parts else "/".join(uri.split("/")[:-parts]) or "/"
 
 
-def _others(con: duckdb.DuckDBPyConnection, fresh: Iterable[str], folders: Iterable[tuple[str, str]]) -> list[NewPlace]:
+def _others(
+    con: duckdb.DuckDBPyConnection, tree: Tree, fresh: Iterable[str], folders: Iterable[tuple[str, str]]
+) -> list[NewPlace]:
     """Label files and whatever else moved along with the images of these folders."""
     came_from: dict[str, list[str]] = defaultdict(list)
     for old, new in folders:
@@ -174,10 +181,10 @@ def _others(con: duckdb.DuckDBPyConnection, fresh: Iterable[str], folders: Itera
     known = con.execute(
         "select uri from raw.files where uri in (select unnest(?::varchar[])) and role not in ('image', 'template') "
         "order by uri",
-        [list(places)],
+        [list(map(tree.uris.stored, places))],
     ).fetchall()
     found: dict[str, NewPlace] = {}
-    for (old,) in known:
+    for old in (tree.uris.full(uri) for (uri,) in known):
         if not os.path.exists(old) or os.path.realpath(old) == places[old]:
             found.setdefault(places[old], NewPlace(old, places[old]))
     return list(found.values())

@@ -6,6 +6,7 @@ import os
 from functools import cached_property
 
 from models_py.layouts._stores import MISSING, Stat, Store, outside
+from models_py.location import StoredUris
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
@@ -24,6 +25,8 @@ class Tree:
         self.files = dict(store.list()) if files is None else files
         self.listed = self.files if listed is None else listed
         """All that is there, with what readers are not to see yet."""
+        self.uris = StoredUris()
+        """How the warehouse that it is loaded into calls files."""
 
     def stat(self, path: str) -> Stat | None:
         """Size and version of a file, None if there is none that can be read."""
@@ -46,7 +49,11 @@ class Tree:
         return self._store_of(path).read(path)
 
     def uri(self, path: str) -> str:
-        """The name under which the warehouse knows a file: an absolute path or a URL."""
+        """The name under which the warehouse knows a file."""
+        return self.uris.stored(self.full_uri(path))
+
+    def full_uri(self, path: str) -> str:
+        """An absolute path or a URL by which anybody can open a file."""
         return self._store_of(path).uri(path)
 
     def _store_of(self, path: str) -> Store:

@@ -160,8 +160,8 @@ def _bad_lines(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
 @contextmanager
 def _local_name(tree: Tree, path: str) -> Iterator[str]:
     """Where DuckDB can read the table: itself if it is local, else a copy; it takes * and [ for a pattern."""
-    if "://" not in tree.root and not set("*?[") & set(tree.uri(path)):
-        yield tree.uri(path)
+    if "://" not in tree.root and not set("*?[") & set(tree.full_uri(path)):
+        yield tree.full_uri(path)
         return
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place, "manifest")

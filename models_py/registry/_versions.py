@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models_py import __version__
 from models_py.durable import put_in_place
 from models_py.errors import RegistryError
+from models_py.location import stored_uris
 from models_py.tasks import Threshold
 from models_py.warehouse import file_of, files_folder, transaction
 
@@ -126,6 +127,8 @@ def register(
     root = artifacts_folder(con) / name
     incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
     _sweep(root, incoming)
+    if origin.snapshot is not None:  # its files are found again after a move of the warehouse
+        origin = replace(origin, snapshot=origin.snapshot.renamed(stored_uris(con).stored))
     spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
     model.spec = spec
     try:

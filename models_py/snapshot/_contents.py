@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from models_py.errors import DuckspectError, ImageError
 from models_py.images import probe
 from models_py.images.decode import open_bytes
+from models_py.location import stored_uris
 from models_py.snapshot._gather import NAMED, Gathered, counted, named
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def find_hashes(con: duckdb.DuckDBPyConnection, uris: Sequence[str], progress: P
 def _known(con: duckdb.DuckDBPyConnection, uris: Sequence[str]) -> dict[str, str]:
     if not has_raw(con):
         return {}
+    places = dict(zip(map(stored_uris(con).stored, uris), uris, strict=True))
     rows = con.execute(
         "select uri, size_bytes, version, sha256 from raw.files "
         "where sha256 is not null and uri in (select unnest(?::varchar[]))",
-        [list(uris)],
+        [list(places)],
     ).fetchall()
-    return {uri: sha256 for uri, size, version, sha256 in rows if _is_unchanged(uri, size, version)}
+    return {places[uri]: sha256 for uri, size, version, sha256 in rows if _is_unchanged(places[uri], size, version)}
 
 
 def _is_unchanged(uri: str, size: int, version: str) -> bool:
@@ -165,13 +167,14 @@ def _times(con: duckdb.DuckDBPyConnection, items: Sequence[Gathered]) -> dict[st
     """When the labels of a file were given, for files whose rows do not say so."""
     if not has_raw(con):
         return {}
-    uris = [item.image for item in items if item.annotated_at is None]
+    places = stored_uris(con)
+    uris = [places.stored(item.image) for item in items if item.annotated_at is None]
     found = con.execute(
         "select uri, max(annotated_at) from raw.current_annotations where uri in (select unnest(?::varchar[])) "
         "group by uri",
         [uris],
     ).fetchall()
-    return dict(found)
+    return {places.full(uri): annotated_at for uri, annotated_at in found}
 
 
 def _newest(found: Sequence[Content], times: Mapping[str, Any]) -> Content:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import DuckspectError
 from models_py.layouts import GOOD, canonical
+from models_py.location import StoredUris, stored_uris
 from models_py.snapshot._contents import Content, Progress, choose, find_hashes, has_raw
 from models_py.snapshot._gather import Gathered, counted, gather, useless
 from models_py.snapshot._groups import find_groups
@@ -44,8 +45,9 @@ def freeze(
     if split is None:
         _check_learnable(task, images, rows.rows)
         _check_spelling(label for item in images for label in item.labels)
-    for item, address in zip(images, _addresses(con, [item.image for item in images]), strict=True):
-        item.image = address
+    uris = stored_uris(con)
+    for item, address in zip(images, _addresses(con, uris, [item.image for item in images]), strict=True):
+        item.image, item.masks = address, list(map(uris.full, item.masks))
     hashes = find_hashes(
         con, list(dict.fromkeys(uri for item in images for uri in (item.image, *item.masks))), progress
     )
@@ -113,9 +115,9 @@ def _spelled_good(task: str, examples: Iterable[Example]) -> list[str]:
     ]
 
 
-def _addresses(con: duckdb.DuckDBPyConnection, images: list[str]) -> list[str]:
+def _addresses(con: duckdb.DuckDBPyConnection, uris: StoredUris, images: list[str]) -> list[str]:
     """Where each image is: an image_id is looked up, anything else is a path or URI already."""
-    ids = [image for image in images if len(image) == 64 and not os.path.exists(image)]
+    ids = [image for image in images if len(image) == 64 and not os.path.exists(uris.full(image))]
     known: dict[str, str] = {}
     if ids and has_raw(con):
         known = dict(
@@ -123,4 +125,4 @@ def _addresses(con: duckdb.DuckDBPyConnection, images: list[str]) -> list[str]:
                 "select image_id, uri from raw.images where image_id in (select unnest(?::varchar[]))", [ids]
             ).fetchall()
         )
-    return [known.get(image, image) for image in images]
+    return [uris.full(known.get(image, image)) for image in images]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import ImageError
 from models_py.images.decode import open_bytes
+from models_py.location import StoredUris, stored_uris
 from models_py.snapshot._contents import has_raw
 from models_py.snapshot._rows import Example
 
@@ -36,20 +37,22 @@ def locate(con: duckdb.DuckDBPyConnection, examples: Sequence[Example]) -> tuple
     """
     if not has_raw(con):
         return tuple(examples)
-    images = _by_image(con, _IMAGES, [item.sha256 for item in examples])
+    uris = stored_uris(con)
+    examples = [item.renamed(uris.full) for item in examples]
+    images = _by_image(con, uris, _IMAGES, [item.sha256 for item in examples])
     found = [
         replace(item, image=next(filter(_is_there, [*images[item.sha256], item.image]), item.image))
         for item in examples
     ]
     lost = [item.sha256 for item in found if not all(map(_is_there, item.masks))]
-    masks = _by_image(con, _MASKS, lost) if lost else {}
+    masks = _by_image(con, uris, _MASKS, lost) if lost else {}
     return tuple(_with_masks(item, masks.get(item.sha256, [])) for item in found)
 
 
-def _by_image(con: duckdb.DuckDBPyConnection, query: str, ids: Sequence[str]) -> dict[str, list[str]]:
+def _by_image(con: duckdb.DuckDBPyConnection, uris: StoredUris, query: str, ids: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for image_id, uri in con.execute(query, {"ids": list(ids)}).fetchall():
-        found[image_id].append(uri)
+        found[image_id].append(uris.full(uri))
     return found
 
 

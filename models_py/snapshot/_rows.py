@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ class Example:
     masks: tuple[str, ...] = ()
     mask_sha256: tuple[str, ...] = ()
     polygons: tuple[Polygon, ...] = ()
+
+    def renamed(self, name: Callable[[str], str]) -> Example:
+        """The same rows, with other names of the files."""
+        return replace(self, image=name(self.image), masks=tuple(map(name, self.masks)))
 
     @property
     def has_mask(self) -> bool:
@@ -68,6 +72,10 @@ class Snapshot:
                 del row["polygons"]  # so that rows without any have the hash that they had before there were polygons
             digest.update(json.dumps(row, sort_keys=True).encode())
         return digest.hexdigest()
+
+    def renamed(self, name: Callable[[str], str]) -> Snapshot:
+        """The same rows, with other names of the files."""
+        return replace(self, examples=tuple(item.renamed(name) for item in self.examples))
 
     def part(self, split: str) -> tuple[Example, ...]:
         return tuple(item for item in self.examples if item.split == split)

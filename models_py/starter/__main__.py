@@ -17,6 +17,7 @@ import torch
 
 from models_py.images.encode import encode_png
 from models_py.ingest import Options, ingest, open_tree
+from models_py.location import stored_uris
 from models_py.model import Model
 from models_py.plant import build
 from models_py.training import Silent, read_image, write_tensors
@@ -100,7 +101,7 @@ def crop_boards(con: Any, folder: Path, *, side: int = 256, seed: int = 0) -> No
         "where kind = 'box' and product_type like 'PCB%' group by uri order by uri"
     ).fetchall()
     for number, (uri, unit, labelled) in enumerate(found):
-        pixels = read_image(uri)
+        pixels = read_image(stored_uris(con).full(uri))
         boxes = np.array([item[1:] for item in labelled], float)
         chosen = int(rng.integers(len(boxes)))
         centre = (boxes[chosen, :2] + boxes[chosen, 2:]) / 2 + rng.uniform(-side / 3, side / 3, 2)

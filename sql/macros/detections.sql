@@ -1,6 +1,6 @@
 create or replace macro detections(pattern, model := null, threshold := null) as table
     with files as materialized (
-        select file as uri
+        select if(regexp_matches(file, '^(/|\.\.?/)|://'), file, './' || file) as uri
         from glob(pattern)
     ),
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _build, _dashboard, _data, _models, _query, _serve, _workshop
+from udfs.cli import _backup, _build, _dashboard, _data, _models, _query, _serve, _workshop
 
 app = typer.Typer(
     name="duckspect",
@@ -40,6 +40,7 @@ for _command in (
     _data.init,
     _data.demo,
     _data.ingest,
+    _data.relocate,
     _data.info,
     _data.layouts,
     _workshop.train,
@@ -48,6 +49,8 @@ for _command in (
     _workshop.architectures,
     _build.build,
     _build.publish,
+    _backup.backup,
+    _backup.restore,
     _build.export_sql,
     _serve.serve,
     _dashboard.dashboard,

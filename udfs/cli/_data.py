@@ -77,11 +77,11 @@ def layouts(as_json: AsJson = False) -> None:
 
 def ingest(
     path: Annotated[
-        str | None,
+        str,
         typer.Argument(
             help="Folder, archive, image, CSV/Parquet manifest, or URL.", show_default=False, parser=user_place
         ),
-    ] = None,
+    ],
     layout: Annotated[str | None, typer.Option(help="How to read it; recognised by itself if left out.")] = None,
     line: Annotated[
         str | None, typer.Option(help="Production line, where the data do not say; also of loaded files.")
@@ -113,10 +113,6 @@ def ingest(
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep loading what arrives, until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")] = 2.0,
-    moved: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="OLD NEW", help="Load nothing: what was loaded from OLD lies at NEW now."),
-    ] = None,
     publish: Publish = True,
     publish_every: Annotated[
         float, typer.Option(min=0, help="With --watch, least seconds between two copies for readers.")
@@ -131,16 +127,8 @@ def ingest(
     from models_py.images import Limits
     from models_py.ingest import Options
     from models_py.times import TimeLimits
-    from udfs.cli._ingest import columns_of, load_forever, load_once, move_files
+    from udfs.cli._ingest import columns_of, load_forever, load_once
 
-    if moved is not None and path is None:
-        move_files(user_place(moved[0]), user_place(moved[1]), warehouse, publishing=publish, as_json=as_json)
-        return
-    if path is None or moved is not None:
-        raise typer.BadParameter(
-            "ingest: must have either what to load, as in `duckspect ingest ./PCBData`, "
-            "or what has moved, as in `duckspect ingest --moved ./PCBData /mnt/archive/PCBData`."
-        )
     options = Options(
         layout=layout,
         line_id=line,
@@ -158,6 +146,30 @@ def ingest(
         load_forever(path, warehouse, options, every, publish_every if publish else None, as_json=as_json)
     else:
         load_once(path, warehouse, options, publishing=publish, as_json=as_json)
+
+
+def relocate(
+    old: Annotated[
+        str,
+        typer.Argument(
+            help="Where files were loaded from: folder, file or URL.", show_default=False, parser=user_place
+        ),
+    ],
+    new: Annotated[str, typer.Argument(help="Where the same files are now.", show_default=False, parser=user_place)],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where files are missing there, or have other bytes.")
+    ] = False,
+    publish: Publish = True,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where loaded files are now; every table follows, and inspections, labels and predictions stay theirs.
+
+    Example: duckspect relocate /mnt/landing/2025 /mnt/archive/2025
+    """
+    from udfs.cli._ingest import relocate_files
+
+    relocate_files(old, new, warehouse, force=force, publishing=publish, as_json=as_json)
 
 
 def demo(

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from models_py.errors import DuckspectError
-from models_py.ingest import Added, Contradiction, Move, Options, Report, ingest, move, open_tree, watch
+from models_py.ingest import Added, Contradiction, Move, Options, Report, ingest, open_tree, relocate, watch
 from models_py.layouts import Layout
 from models_py.warehouse import files_folder, warehouse_path
 from udfs import connect
@@ -117,7 +117,7 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
         names = ", ".join(report.vanished_files)
         emit(
             f"Files that were loaded earlier and are gone: {report.vanished:,} ({names}{more}). "
-            f"What is known of them stays. If they were moved: duckspect ingest --moved OLD NEW"
+            f"What is known of them stays. If they were moved: duckspect relocate OLD NEW"
         )
     if report.several_frames:
         emit(_frames(report.several_frames))
@@ -134,14 +134,21 @@ def show_move(moved: Move) -> None:
     emit(f"{moved.files:,} files were moved from {moved.old} to {moved.new}. Their inspections and labels moved along.")
 
 
-def move_files(old: str, new: str, warehouse: Path | None, *, publishing: bool, as_json: bool) -> None:
+def relocate_files(old: str, new: str, warehouse: Path | None, *, force: bool, publishing: bool, as_json: bool) -> None:
     """Follow files that the user moved."""
-    with connect(warehouse) as con:
-        moved = move(con, old, new)
+    with connect(warehouse) as con, display() as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.update("Comparing", done, total, "files")
+
+        moved = relocate(con, old, new, force=force, progress=progress)
     if as_json:
         emit_json({**asdict(moved), "warehouse": str(warehouse_path(warehouse))})
     else:
         show_move(moved)
+        emit("Rows that name them: " + ", ".join(f"{count:,} of {table}" for table, count in moved.rows.items()) + ".")
+        if moved.missing:
+            emit(f"{moved.missing:,} of them are not there.")
     if publishing:
         leave_copy(warehouse)
 

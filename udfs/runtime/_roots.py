@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models_py.errors import ImageError
+from models_py.location import StoredUris, is_relative
 from udfs.runtime._urls import SCHEME, OddUrlError, is_below, plain_root, plain_url, split_roots
 
 VARIABLE = "DUCKSPECT_ALLOWED_ROOTS"
@@ -25,8 +26,9 @@ class File:
 class Roots:
     """The folders given in DUCKSPECT_ALLOWED_ROOTS, else those of the warehouse's images and everything below."""
 
-    def __init__(self, known: Callable[[], list[str]]) -> None:
+    def __init__(self, known: Callable[[], list[str]], uris: StoredUris) -> None:
         self._known = known
+        self._uris = uris
         self._lock = threading.Lock()
         self._given: str | None = None
         self._folders: frozenset[str] = frozenset()
@@ -68,14 +70,15 @@ class Roots:
             return self._remote(uri, scheme[1].lower())
         if "\0" in uri:
             raise ImageError(f"{uri!r}: is no path")
-        path = os.path.abspath(os.path.expanduser(uri[len(scheme[0]) :] if scheme else uri))
+        full = uri[len(scheme[0]) :] if scheme else self._uris.full(uri)
+        path = os.path.abspath(os.path.expanduser(full))
         try:
             path = self._realpath(path)
             if not self._may(lambda: path in self._folders or self._is_allowed(os.path.dirname(path))):
                 raise ImageError(self._refusal(uri))
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageError(f"{uri}: there is no such file") from error
+            raise ImageError(self._absence(uri)) from error
         except (OSError, ValueError) as error:
             raise ImageError(f"{uri}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
         if stat.S_ISDIR(found.st_mode):
@@ -122,6 +125,14 @@ class Roots:
         if self._may(lambda: any(is_below(plain, place) for place in self._places)):
             return File(plain, None)
         raise ImageError(self._refusal(uri))
+
+    def _absence(self, uri: str) -> str:
+        if self._uris.folder is None or not is_relative(uri):
+            return f"{uri}: there is no such file"
+        return (
+            f"{uri}: there is no such file in the warehouse's folder {self._uris.folder}. If you mean one in the "
+            f"current folder, write ./{uri}"
+        )
 
     def _refusal(self, uri: str) -> str:
         what = f"{VARIABLE} ({self._given})" if self._given is not None else "the folders of this warehouse's images"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from models_py.errors import ImageError
+from models_py.location import StoredUris
 from udfs.counter import COUNTER
 from udfs.runtime._answers import Outcome
 from udfs.runtime._cache import ByteCache
@@ -73,11 +74,12 @@ class Runtime:
         self,
         cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
         folders: Callable[[], list[str]],
+        uris: StoredUris,
         *,
         is_writable: bool,
     ) -> None:
         self.models = Models(cursor)
-        self.images = Images(Roots(folders))
+        self.images = Images(Roots(folders, uris))
         self.calls = Calls()
         self._results: ByteCache[Outcome] = ByteCache(_RESULTS_KEPT)
         self._journal = Journal(cursor) if is_writable else None

@@ -42,7 +42,11 @@ class Request(Context):
     """An image as base64 or as the URI of a file that the server may open."""
 
     image: str | None = Field(None, description="The image file in base64")
-    uri: str | None = Field(None, max_length=4096, description="Path or URL of the image, as the server sees it")
+    uri: str | None = Field(
+        None,
+        max_length=4096,
+        description="Path, below the warehouse's folder if relative, or URL of the image, as the server sees it",
+    )
 
 
 class Region(BaseModel):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models_py.errors import DuckspectError
+from models_py.location import StoredUris
 from udfs.album import Album
 from udfs.entries import Entry, identify
 from udfs.ledger import Ledger
@@ -91,12 +92,21 @@ class Verdict:
 class Judge:
     """Answers questions, and lets nobody know before the answer is on record."""
 
-    def __init__(self, runtime: Runtime, lineup: Lineup, ledger: Ledger, album: Album | None, meters: Meters) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        lineup: Lineup,
+        ledger: Ledger,
+        album: Album | None,
+        meters: Meters,
+        uris: StoredUris,
+    ) -> None:
         self._runtime = runtime
         self._direct = runtime.direct(inspect)
         self._lineup = lineup
         self._ledger = ledger
         self._album = album
+        self._uris = uris
         self._meters = meters
 
     async def judge(self, question: Question) -> Verdict:
@@ -157,7 +167,7 @@ class Judge:
     async def _uri(self, question: Question, told: Told) -> str:
         """Where the image is found later; an upload that is not kept has a name that nobody can open."""
         if question.uri is not None:
-            return question.uri
+            return await asyncio.to_thread(self._uris.normal, question.uri)
         if told.kept is None:
             return f"urn:sha256:{told.facts['sha256']}"
         return str(await asyncio.wrap_future(told.kept))

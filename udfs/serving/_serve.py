@@ -104,8 +104,8 @@ def serve(options: Options, run: Run, say: Callable[[str], None]) -> None:
             say(f"Quack  quack:{options.quack.host}:{options.quack.port}")
         lineup = Lineup(session.runtime(), con)
         stack.callback(lineup.close)
-        album = Album(files_folder(warehouse) / "served") if options.keeps_images else None
-        judge = Judge(session.runtime(), lineup, ledger, album, meters)
+        album = Album(files_folder(warehouse) / "served", session.uris) if options.keeps_images else None
+        judge = Judge(session.runtime(), lineup, ledger, album, meters, session.uris)
         app = application(Service(session, judge, lineup, meters), keyring, options.limits)
 
         settings = uvicorn.Config(app, loop="auto", log_config=None)
