@@ -142,7 +142,7 @@ def day(built_plant, tmp_path_factory):
     tile = ask(warehouse, "select uri from inspection_metadata where product_type like 'TILE-%' limit 1")[0][0]
     facts |= {"rejected": rejected, "confirmed": confirmed, "tile": folder / "landing/tile.jpg"}
     facts["tile"].parent.mkdir()
-    facts["tile"].write_bytes(Path(tile).read_bytes() + b"other")
+    facts["tile"].write_bytes((built_plant.parent / tile).read_bytes() + b"other")
     landing = facts["tile"].parent
     with connect(warehouse) as con:
         ingest(con, open_tree(str(landing), landing), landing, Options(product_type="TILE-S", line_id="NEW_LINE"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models_py.location import stored_uris
 from models_py.warehouse import sql_folder
 from udfs import connect
 from udfs.guard import hints
@@ -40,7 +41,7 @@ def test_a_folder_nobody_ingested_is_scored(plant, tmp_path, monkeypatch):
     board = plant.execute("select uri from raw.inspections where product_type like 'PCB-%' limit 1").fetchone()[0]
     incoming = tmp_path / "incoming"
     incoming.mkdir()
-    (incoming / "a.jpg").write_bytes(Path(board).read_bytes())
+    (incoming / "a.jpg").write_bytes(Path(stored_uris(plant).full(board)).read_bytes())
     (incoming / "b.txt").write_text("no image")
     monkeypatch.chdir(tmp_path)
     sql = (sql_folder() / "queries/folder_nobody_ingested.sql").read_text()

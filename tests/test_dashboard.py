@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 from waiting import PATIENCE, wait_for
 
 from models_py.errors import DuckspectError
+from models_py.location import stored_uris
 from models_py.registry import find, limit_warning, set_operating_point
 from models_py.warehouse import files_folder
 from udfs import connect
@@ -167,6 +168,7 @@ def test_an_upload_is_judged_and_drawn(browser, site, warehouse):
             "select uri, count(*) from kpi_recent_detections where model = 'pcb' and x1 is not null group by uri "
             "order by count(*) desc limit 1"
         ).fetchone()
+        uri = stored_uris(con).full(uri)
     page = opened(browser, f"{site}/vision-lab?version=pcb%402")
     page.locator("input[type=file]").set_input_files(uri)
     page.get_by_text(f"{found} regions").first.wait_for(timeout=WAIT_MS)

@@ -115,8 +115,8 @@ def test_a_verdict_is_on_record_with_its_unit_and_its_image(server, warehouse):
         f"where verdicts.inspection_id = '{answer['inspection_id']}'",
     )
     assert (found[0], found[1], *found[3:]) == ("U-77", "L9", "png", "line1", True)
-    with open(found[2], "rb") as stream:
-        assert stream.read() == image
+    assert (warehouse.parent / found[2]).read_bytes() == image
+    assert found[2].startswith("w_files/served/")
     assert server.predict("kind", image).json()["inspection_id"] is None
 
 
