@@ -128,19 +128,42 @@ def settle(con: duckdb.DuckDBPyConnection) -> None:
     if is_settled(con):
         return
     here, before = StoredUris(_folder(con)), StoredUris(_remembered(con))
-    known = known_uris(con)
-    taken = set(known)
-    places = [NewPlace(uri, new) for uri in known if (new := _called(uri, here, before)) != uri and new not in taken]
+    known = dict(_known(con))
+    called = {uri: _called(uri, here, before, state) for uri, state in known.items()}
+    places = [NewPlace(uri, new) for uri, new in called.items() if new != uri and new not in known]
     rename_everywhere(con, places)
     con.execute("delete from warehouse_location")
     con.execute("insert into warehouse_location values (?, now())", [here.folder])
 
 
-def _called(uri: str, here: StoredUris, before: StoredUris) -> str:
+_State = tuple[int, str] | None
+"""Size and version of a file when it was loaded, None if it never was."""
+
+
+def _known(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, _State]]:
+    """Every URI that a table of `raw` has, as it is stored."""
+    rows = con.execute(
+        f"select found.uri, files.size_bytes, files.version from ({raw_uris(con)}) as found "
+        "left join raw.files on found.uri = files.uri order by found.uri"
+    ).fetchall()
+    for uri, size, version in rows:
+        yield uri, None if size is None else (size, version)
+
+
+def _called(uri: str, here: StoredUris, before: StoredUris, state: _State) -> str:
     if not is_relative(uri):
         return here.stored(uri)
-    is_left = before.folder is not None and not os.path.lexists(here.full(uri)) and os.path.lexists(before.full(uri))
+    is_left = before.folder is not None and not os.path.lexists(here.full(uri)) and _is_there(before.full(uri), state)
     return before.full(uri) if is_left else uri
+
+
+def _is_there(path: str, state: _State) -> bool:
+    """Whether there is a file, as it was when it was loaded: another under its name must not pass for it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return state in (None, (found.st_size, str(found.st_mtime_ns)))
 
 
 # raw.superseded_inspections keeps what held before. raw.files has its own rule, for ids are made from its first_uri.
@@ -173,17 +196,10 @@ semi join new_places on inspections.uri = new_places.old
 """
 
 
-def known_uris(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Every URI that a table of `raw` has, as it is stored."""
-    found = con.execute(f"select uri from ({raw_uris(con)}) order by uri").fetchall()
-    return [uri for (uri,) in found]
-
-
 def raw_uris(con: duckdb.DuckDBPyConnection) -> str:
     """SQL for the URIs that `raw` has, each once."""
-    columns = [f"raw.{table} where {name} is not null" for schema, table, name in _holders(con) if schema == "raw"]
-    names = [name for schema, _, name in _holders(con) if schema == "raw"]
-    parts = [f"select {name} as uri from {rest}" for name, rest in zip(names, columns, strict=True)]
+    holders = [(table, name) for schema, table, name in _holders(con) if schema == "raw"]
+    parts = [f"select {name} as uri from raw.{table} where {name} is not null" for table, name in holders]
     return " union ".join([*parts, "select uri from raw.files"])
 
 

@@ -97,7 +97,7 @@ def test_a_relative_path_is_below_the_warehouse_and_one_with_a_dot_below_the_cur
         )
         assert why["images/scratch/1.png"] is why["./9.png"] is None
         assert why["9.png"] == (
-            f"9.png: there is no such file in the warehouse's folder {plant}. "
+            "9.png: there is no such file in the warehouse's folder. "
             "If you mean one in the current folder, write ./9.png"
         )
         assert con.execute("select uri, error from images('*.png')").fetchall() == [("./9.png", None)]
@@ -261,3 +261,10 @@ def test_the_frozen_rows_of_a_version_move_with_the_warehouse(built, tmp_path):
         for name in ("kind", "area"):
             for row in frozen_rows(con, find(con, f"{name}@champion"), "val"):
                 assert all(file.startswith(str(tmp_path)) and os.path.exists(file) for file in (row.image, *row.masks))
+
+
+def test_another_file_under_the_name_of_one_that_was_left_behind_does_not_pass_for_it(plant, tmp_path):
+    (tmp_path / "desk").mkdir()
+    copy = Path(shutil.copy(plant / "w.duckdb", tmp_path / "desk/w.duckdb"))
+    (plant / "images/scratch/0.png").write_bytes(picture(100, format="png"))
+    assert seen(copy, read_only=False) == (3, 4)

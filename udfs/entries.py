@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 import duckdb
 import pyarrow as pa
 
+from models_py.location import stored_uris
 from models_py.warehouse import transaction
 from udfs import types
 from udfs.arrow import arrow_type
@@ -155,7 +156,8 @@ def _store(con: duckdb.DuckDBPyConnection, entries: Sequence[_Read]) -> list[tup
 
 
 def _insert(con: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
-    schema = _schema()
+    schema, uris = _schema(), stored_uris(con)
+    entries = [replace(entry, uri=uris.stored(entry.uri)) for entry in entries]
     columns = [pa.array([getattr(entry, field.name) for entry in entries], field.type) for field in schema]
     con.register("told", pa.Table.from_arrays(columns, schema=schema))
     try:

@@ -130,8 +130,8 @@ class Roots:
         if self._uris.folder is None or not is_relative(uri):
             return f"{uri}: there is no such file"
         return (
-            f"{uri}: there is no such file in the warehouse's folder {self._uris.folder}. If you mean one in the "
-            f"current folder, write ./{uri}"
+            f"{uri}: there is no such file in the warehouse's folder. If you mean one in the current folder, "
+            f"write ./{uri}"
         )
 
     def _refusal(self, uri: str) -> str:

@@ -39,6 +39,8 @@ _TABLES_OF_CATALOGUE = {
 _SCHEMAS_OF_CATALOGUE = {"information_schema", "pg_catalog"}
 _TELLING = {"pg_prepared_statements", "pg_settings"}
 """Views of `pg_catalog` that tell folders, settings and what others ask."""
+_PLACES = "warehouse_location"
+"""The table that tells the server's folder."""
 _NOT_ONLY_COMPUTING = {
     "current_setting",
     "currval",
@@ -183,6 +185,8 @@ class Guard:
     def _check_relation(self, catalogue: str, schema: str, table: str, named: set[str]) -> None:
         if not catalogue and not schema and table.lower() in named:
             return
+        if table.lower() == _PLACES:
+            raise RefusedError(f"{table} tells a folder of the server, which is for admins")
         is_here = catalogue.lower() in ("", self._database)
         if is_here and schema.lower() in _SCHEMAS_OF_CATALOGUE and _PLAIN.fullmatch(table):
             if table.lower() in _TELLING:
