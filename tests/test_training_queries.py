@@ -313,7 +313,7 @@ def test_segmentation_trains_on_polygons(tmp_path):
         file = write(tmp_path, f"set/images/{number}.png", png(pixels))
         x1, y1, x2, y2 = (value / SIDE for value in box or (0, 0, 0, 0))
         write(tmp_path, f"set/labels/{number}.txt", f"0 {x1} {y1} {x2} {y1} {x2} {y2} {x1} {y2}" if box else "")
-        boxes[str(file)] = box
+        boxes[str(file.relative_to(tmp_path))] = box
     with connect(tmp_path / "w.duckdb") as con:
         ingest(con, open_tree(str(tmp_path / "set"), tmp_path), tmp_path)
         version = train(con, name="spots", task="segment", query="from raw.current_annotations", options=QUICK)

@@ -66,7 +66,7 @@ class Version:
         return self.folder.parents[2] / "compiled" / f"{self.artifact_sha256}.onnx"
 
     def rows(self, split: str) -> tuple[Example, ...]:
-        """The frozen rows of one split, with their images where they were then; see `frozen_rows`."""
+        """The frozen rows of one split, with the names that their images had then; see `frozen_rows`."""
         from models_py.registry._artifact import read_rows, read_spec
 
         return read_rows(self.folder, read_spec(self.folder, self.artifact_sha256)).part(split)
