@@ -196,7 +196,7 @@ def publish(path: str | Path | None = None) -> Path:
             remove_leftovers(target)  # whoever publishes has the warehouse, so nobody else writes one
             check_views(con)
             copy_database(con, warehouse, partial, is_shared=is_shared)
-    except (OSError, duckdb.Error, subprocess.CalledProcessError) as error:
+    except (OSError, duckdb.Error) as error:
         raise WarehouseError(f"{target}: cannot be written, so readers keep the last one: {error}") from error
     return target
 
