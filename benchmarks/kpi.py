@@ -28,7 +28,7 @@ _ABOVE = (
     "agg_defects_daily",
     "agg_confidence_daily",
     "fct_drift",
-    "fct_model_days",
+    "agg_models_daily",
     "fct_review_queue",
 )
 _OVERVIEW = (

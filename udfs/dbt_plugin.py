@@ -1,4 +1,4 @@
-"""What dbt needs of duckspect: the SQL functions on its connection, and retraining for `models/ml`.
+"""What dbt needs of duckspect: the SQL functions on its connection, and retraining for `retrained_models`.
 
 Named in `profiles.yml`; the dbt project reaches Python through this module alone.
 """

@@ -16,7 +16,7 @@ from models_py.warehouse import files_folder
 
 FILTERS: tuple[str, ...] = ()
 _LIBRARIES = ("duckdb", "torch", "torchvision", "ultralytics", "dbt-core", "dbt-duckdb", "ibis-framework", "streamlit")
-_LAYERS = ("source", "staging", "intermediate", "marts", "kpi")
+_LAYERS = ("source", "staging", "core", "evaluation", "quality", "kpi")
 
 
 def show(source: Source, filters: Filters) -> None:  # noqa: ARG001 - of everything
@@ -65,7 +65,7 @@ def _lineage(source: Source) -> None:
 
 
 def _dot(layer: dict[str, str], edges: list[tuple[str, str]]) -> str:
-    colours = dict(zip(_LAYERS, (look.GREY, look.SKY, look.BLUE, look.GREEN, look.ORANGE), strict=True))
+    colours = dict(zip(_LAYERS, (look.GREY, look.SKY, look.BLUE, look.PINK, look.GREEN, look.ORANGE), strict=True))
     nodes = [
         f'"{key}" [label="{key.rsplit(".", 1)[-1]}", fillcolor="{colours[name]}"]'
         for key, name in sorted(layer.items())

@@ -2,7 +2,7 @@ with
 
 pairs as (
 
-    select * from {{ ref('fct_disagreement') }}
+    select * from {{ ref('eval_disagreement') }}
 
 ),
 

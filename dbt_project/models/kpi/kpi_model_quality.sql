@@ -2,7 +2,7 @@ with
 
 days as (
 
-    select * from {{ ref('fct_model_days') }}
+    select * from {{ ref('agg_models_daily') }}
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 days as (
 
-    select * from {{ ref('fct_scoring_days') }}
+    select * from {{ ref('agg_scoring_daily') }}
 
 ),
 

@@ -13,7 +13,7 @@ with
 
 requested as (
 
-    select * from {{ ref('int_scoring__requested') }}
+    select * from {{ ref('int_predictions__requested') }}
 
 ),
 

@@ -15,13 +15,13 @@ inspections as (
 
 truths as (
 
-    select * from {{ ref('int_images__truthed') }}
+    select * from {{ ref('int_images__labelled') }}
 
 ),
 
 truth_boxes as (
 
-    select * from {{ ref('int_truth__boxes') }}
+    select * from {{ ref('int_boxes__labelled') }}
 
 ),
 

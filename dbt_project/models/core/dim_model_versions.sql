@@ -29,7 +29,7 @@ thresholds as (
 
 bands as (
 
-    select * from {{ ref('int_thresholds__review_bands') }}
+    select * from {{ ref('int_review_bands__chosen') }}
 
 ),
 

@@ -9,7 +9,7 @@ judged as (
 
 truths as (
 
-    select * from {{ ref('int_images__truthed') }}
+    select * from {{ ref('int_images__labelled') }}
 
 ),
 

@@ -27,7 +27,7 @@ regions as (
 
 truths as (
 
-    select * from {{ ref('int_truth__boxes') }}
+    select * from {{ ref('int_boxes__labelled') }}
 
 ),
 

@@ -30,7 +30,7 @@ grid as (
 
 truth_boxes as (
 
-    select * from {{ ref('int_truth__counted') }}
+    select * from {{ ref('int_boxes__counted') }}
 
 ),
 

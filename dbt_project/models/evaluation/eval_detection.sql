@@ -8,7 +8,7 @@ ranked as (
 
 truth_boxes as (
 
-    select * from {{ ref('int_truth__counted') }}
+    select * from {{ ref('int_boxes__counted') }}
 
 ),
 

@@ -8,7 +8,7 @@ labels as (
 
 truths as (
 
-    select * from {{ ref('int_images__truthed') }}
+    select * from {{ ref('int_images__labelled') }}
 
 ),
 

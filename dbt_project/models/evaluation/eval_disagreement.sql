@@ -16,7 +16,7 @@ challengers as (
 
 truths as (
 
-    select * from {{ ref('int_images__truthed') }}
+    select * from {{ ref('int_images__labelled') }}
 
 ),
 

@@ -41,7 +41,7 @@ seen as (
 
 truths as (
 
-    select * from {{ ref('int_images__truthed') }}
+    select * from {{ ref('int_images__labelled') }}
 
 ),
 

@@ -11,7 +11,7 @@ evaluated as (
 
 truths as (
 
-    select * from {{ ref('int_truth__boxes') }}
+    select * from {{ ref('int_boxes__labelled') }}
 
 ),
 

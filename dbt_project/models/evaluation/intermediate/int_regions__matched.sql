@@ -16,7 +16,7 @@ truths as (
             partition by image_id, label
             order by truth_id
         ) as truth_number
-    from {{ ref('int_truth__boxes') }}
+    from {{ ref('int_boxes__labelled') }}
 
 ),
 
