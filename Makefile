@@ -33,7 +33,8 @@ types: .venv/installed
 	@$(BIN)/mypy
 
 sql: .venv/installed
-	@$(BIN)/sqlfluff lint sql dbt_project/models dbt_project/tests --processes 2
+	@$(BIN)/sqlfluff lint sql/macros sql/queries sql/schema dbt_project/models dbt_project/tests --processes 2
+	@$(BIN)/sqlfluff lint sql/dashboard --templater placeholder
 
 bench: .venv/installed ## Run the benchmarks and print their tables
 	@for file in $(filter-out benchmarks/torture.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done

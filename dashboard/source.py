@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ from udfs import connect
 from udfs.build import publish, published_path
 
 Stamp = tuple[int, int, int]
-Values = dict[str, Any]
-_VARIABLE = re.compile(r"getvariable\('(\w+)'\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +29,8 @@ class Source:
     stamp: Stamp
 
     def rows(self, name: str, **values: Any) -> pd.DataFrame:
-        """The rows of `sql/dashboard/NAME.sql`, with values for its variables."""
-        return _rows(self, name, tuple(sorted((key, _literal(value)) for key, value in values.items())))
+        """The rows of `sql/dashboard/NAME.sql`; of the values it takes those it has a parameter for."""
+        return _rows(self, name, {key: None if value == [] else value for key, value in values.items()})
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection with the SQL functions, for reading."""
@@ -83,22 +79,8 @@ def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:
 
 
 @st.cache_data(max_entries=500, show_spinner=False)
-def _rows(source: Source, name: str, literals: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+def _rows(source: Source, name: str, values: dict[str, Any]) -> pd.DataFrame:
     text = (sql_folder() / "dashboard" / f"{name}.sql").read_text()
-    values = dict(literals)
     with source.cursor() as con:
-        return con.execute(_VARIABLE.sub(lambda match: values[match[1]], text)).df()
-
-
-def _literal(value: Any) -> str:
-    """A value as SQL; strings cannot end their quotes."""
-    if value is None or value == []:
-        return "null"
-    if isinstance(value, list):
-        return f"[{', '.join(_literal(item) for item in value)}]"
-    if isinstance(value, date):
-        return f"date '{value.isoformat()}'"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value).replace("'", "''")
-    return f"'{text}'"
+        (statement,) = con.extract_statements(text)
+        return con.execute(statement, {key: values[key] for key in statement.named_parameters}).df()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from waiting import PATIENCE, wait_for
 from models_py.errors import DuckspectError
 from models_py.location import stored_uris
 from models_py.registry import find, limit_warning, set_operating_point
-from models_py.warehouse import files_folder
+from models_py.warehouse import files_folder, sql_folder
 from udfs import connect
 from udfs.album import Album
 from udfs.build import publish
@@ -303,6 +304,31 @@ def test_a_new_copy_is_seen_while_the_last_one_is_open(warehouse, monkeypatch):
     with before.cursor() as con:
         assert con.execute("select count(*) from raw.reviews").fetchone() == (reviews,)
     assert not list(warehouse.parent.glob("*.read-*"))
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+@pytest.mark.parametrize("choice", ["AUSTIN_L1", "it's", "$line", "') or true --"])
+def test_what_a_visitor_chooses_is_bound_to_every_query(warehouse, monkeypatch, choice):
+    from dashboard.source import find_source
+
+    monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
+    source = find_source()
+    values = {
+        "since": date(2020, 1, 1),
+        "until": date(2099, 1, 1),
+        "line": [choice],
+        "product": [],
+        "shift": [],
+        "model": [],
+    }
+    one = {"model": choice, "inspection_id": choice, "image_id": choice}
+    for file in (sql_folder() / "dashboard").glob("*.sql"):
+        rows = source.rows(file.stem, **(values if "list_contains" in file.read_text() else one))
+        if "line_id" in rows and "$line" in file.read_text():
+            assert set(rows["line_id"].dropna()) <= {choice}, file.stem
+    days = source.rows("quality_by_day", **values)
+    assert days.empty == (choice != "AUSTIN_L1")
+    assert len(source.rows("quality_by_day", **values | {"line": []})) > len(days)
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")

@@ -5,7 +5,7 @@ select
     format('stability index {:.2f}, by chance {:.2f}', psi, psi_by_chance) as detail,
     line_id
 from kpi_drift
-where is_drifted and (getvariable('line') is null or line_id is null or list_contains(getvariable('line'), line_id))
+where is_drifted and ($line is null or line_id is null or list_contains($line, line_id))
 union all
 select
     'out of control' as kind,
@@ -15,8 +15,8 @@ select
 from kpi_control_chart
 where
     is_out_of_control
-    and production_date between getvariable('since') and getvariable('until')
-    and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
+    and production_date between $since and $until
+    and ($line is null or list_contains($line, line_id))
 union all
 select
     'unreadable' as kind,
@@ -24,7 +24,7 @@ select
     format('{} images, the last: {}', count(*), arg_max(reason, seen_at)) as detail,
     line_id
 from kpi_unreadable_images
-where getvariable('line') is null or line_id is null or list_contains(getvariable('line'), line_id)
+where $line is null or line_id is null or list_contains($line, line_id)
 group by line_id
 union all
 select
@@ -34,7 +34,7 @@ select
     null as line_id
 from kpi_model_quality
 where
-    production_date between getvariable('since') and getvariable('until')
-    and (getvariable('model') is null or list_contains(getvariable('model'), model))
+    production_date between $since and $until
+    and ($model is null or list_contains($model, model))
 group by model
 having sum(error_count) > 0

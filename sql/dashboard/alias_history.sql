@@ -7,5 +7,5 @@ select
     valid_from,
     valid_to
 from ml.alias_history
-where name = getvariable('model')
+where name = $model
 order by valid_from desc

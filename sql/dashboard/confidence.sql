@@ -5,9 +5,9 @@ select
     sum(defect_count) as defect_count
 from kpi_confidence_distribution
 where
-    production_date between getvariable('since') and getvariable('until')
-    and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
-    and (getvariable('model') is null or list_contains(getvariable('model'), model))
+    production_date between $since and $until
+    and ($line is null or list_contains($line, line_id))
+    and ($model is null or list_contains($model, model))
 group by
     label,
     confidence_from

@@ -7,4 +7,4 @@ select
     predicted_label,
     coalesce(box_count, image_count) as pair_count
 from kpi_confusion
-where model = getvariable('model')
+where model = $model

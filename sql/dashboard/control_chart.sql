@@ -10,8 +10,8 @@ select
     is_out_of_control
 from kpi_control_chart
 where
-    production_date between getvariable('since') and getvariable('until')
-    and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
+    production_date between $since and $until
+    and ($line is null or list_contains($line, line_id))
 order by
     line_id,
     production_date

@@ -8,10 +8,10 @@ units as (
         sum(scored_count) as unit_count
     from kpi_daily_quality
     where
-        production_date between getvariable('since') and getvariable('until')
-        and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
-        and (getvariable('product') is null or list_contains(getvariable('product'), product_type))
-        and (getvariable('shift') is null or list_contains(getvariable('shift'), shift_name))
+        production_date between $since and $until
+        and ($line is null or list_contains($line, line_id))
+        and ($product is null or list_contains($product, product_type))
+        and ($shift is null or list_contains($shift, shift_name))
     group by line_id
 
 ),
@@ -24,11 +24,11 @@ defects as (
         sum(defect_count) as defect_count
     from kpi_daily_defects
     where
-        production_date between getvariable('since') and getvariable('until')
-        and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
-        and (getvariable('product') is null or list_contains(getvariable('product'), product_type))
-        and (getvariable('shift') is null or list_contains(getvariable('shift'), shift_name))
-        and (getvariable('model') is null or list_contains(getvariable('model'), model))
+        production_date between $since and $until
+        and ($line is null or list_contains($line, line_id))
+        and ($product is null or list_contains($product, product_type))
+        and ($shift is null or list_contains($shift, shift_name))
+        and ($model is null or list_contains($model, model))
     group by
         line_id,
         label

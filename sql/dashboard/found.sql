@@ -7,4 +7,4 @@ select
     x2,
     y2
 from defect_log
-where inspection_id = getvariable('inspection_id')
+where inspection_id = $inspection_id

@@ -7,7 +7,7 @@ select
     product_type
 from inspection_metadata
 where
-    (getvariable('line') is null or list_contains(getvariable('line'), line_id))
-    and (getvariable('product') is null or list_contains(getvariable('product'), product_type))
+    ($line is null or list_contains($line, line_id))
+    and ($product is null or list_contains($product, product_type))
 order by captured_at desc
 limit 300

@@ -7,7 +7,7 @@ select
     image_count,
     is_primary
 from kpi_model_metrics
-where model = getvariable('model')
+where model = $model
 order by
     version desc,
     subset asc,

@@ -12,9 +12,9 @@ select
     sum(escape_count) / nullif(sum(defective_count), 0) as escape_rate
 from kpi_daily_quality
 where
-    production_date between getvariable('since') and getvariable('until')
-    and (getvariable('line') is null or list_contains(getvariable('line'), line_id))
-    and (getvariable('product') is null or list_contains(getvariable('product'), product_type))
-    and (getvariable('shift') is null or list_contains(getvariable('shift'), shift_name))
+    production_date between $since and $until
+    and ($line is null or list_contains($line, line_id))
+    and ($product is null or list_contains($product, product_type))
+    and ($shift is null or list_contains($shift, shift_name))
 group by production_date
 order by production_date

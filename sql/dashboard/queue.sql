@@ -2,7 +2,7 @@
 select *
 from kpi_review_queue
 where
-    (getvariable('line') is null or list_contains(getvariable('line'), line_id))
-    and (getvariable('product') is null or list_contains(getvariable('product'), product_type))
-    and (getvariable('model') is null or list_contains(getvariable('model'), model))
+    ($line is null or list_contains($line, line_id))
+    and ($product is null or list_contains($product, product_type))
+    and ($model is null or list_contains($model, model))
 order by queue_rank

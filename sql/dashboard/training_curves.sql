@@ -6,7 +6,7 @@ select
     metrics.value
 from ml.training_metrics as metrics
 inner join ml.training_runs as runs on metrics.run_id = runs.run_id
-where runs.name = getvariable('model') and runs.version is not null
+where runs.name = $model and runs.version is not null
 order by
     runs.version,
     metrics.metric,

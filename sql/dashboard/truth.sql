@@ -6,4 +6,4 @@ select
     x2,
     y2
 from labels
-where image_id = getvariable('image_id')
+where image_id = $image_id

@@ -15,7 +15,7 @@ select
     (defective_count - escape_count)
     / nullif(defective_count - escape_count + overkill_count, 0) as image_precision
 from kpi_what_if
-where model = getvariable('model')
+where model = $model
 order by
     version,
     subset,
