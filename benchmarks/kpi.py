@@ -19,9 +19,9 @@ from pathlib import Path
 
 import duckdb
 
-from models_py.warehouse import sql_folder
+from models_py.warehouse.database import sql_folder
 from udfs import connect
-from udfs.build import build
+from udfs.builds.build import build
 
 _DAYS = 365
 _ABOVE = (

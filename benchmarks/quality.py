@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 
-from models_py.evaluation import evaluate_model
-from models_py.ingest import Options, ingest, open_tree
+from models_py.datasets.prepared_images import PreparedImages
+from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.metrics import auroc
-from models_py.preprocess import Preprocess
+from models_py.metrics.evaluation import evaluate_model
+from models_py.model.preprocess import Preprocess
+from models_py.progress import SilentReport
 from models_py.registry import load
-from models_py.training import Data, Silent
-from models_py.workshop import train
+from models_py.training.train import train
 from udfs import connect
 
 TEST = "case when md5_number({key}) % 5 = 0 then 'test' end as split"
@@ -162,7 +163,7 @@ CASES = (
 )
 
 
-class Printed(Silent):
+class Printed(SilentReport):
     """A report on standard error, one line an epoch."""
 
     def __init__(self) -> None:
@@ -183,7 +184,10 @@ def raw_pixel_auroc(train_rows: Any, test_rows: Any) -> float | None:
 
     def pixels(rows: Any) -> Any:
         return np.stack(
-            [sample.image.mean(2).ravel() for sample in Data(rows, (), Preprocess(32)).stream(range(len(rows)))]
+            [
+                sample.image.mean(2).ravel()
+                for sample in PreparedImages(rows, (), Preprocess(32)).stream(range(len(rows)))
+            ]
         )
 
     pca = PCA(n_components=0.99, svd_solver="full").fit(pixels(train_rows))
@@ -240,7 +244,7 @@ def main() -> None:
                 print(f"{case.name}: left out, for there is no {folder.name} in DUCKSPECT_REAL_DATA.")
                 continue
             if case.folder not in read:
-                ingest(con, open_tree(str(folder), Path(place)), Path(place), Options(source=case.folder))
+                ingest(con, open_tree(str(folder), Path(place)), Path(place), IngestOptions(source=case.folder))
                 read.add(case.folder)
             found += [
                 run(con, case, start, given.minutes, given.device)

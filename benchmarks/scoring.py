@@ -29,24 +29,24 @@ import torch
 from starter import BOARDS as LABELLED
 from starter import starter
 
-from models_py.architectures import find_architecture
-from models_py.classify.task import rebuild_empty
-from models_py.devices import find_devices, mixed
-from models_py.evaluation import evaluate_model
-from models_py.folding import fold_batch_norms
+from models_py.datasets import freeze
 from models_py.images.decode import decode, open_bytes
-from models_py.ingest import Options, ingest, open_tree
-from models_py.location import stored_uris
-from models_py.model import Model, Prediction, Spec
+from models_py.ingest import IngestOptions, ingest, open_tree
+from models_py.metrics.evaluation import evaluate_model
+from models_py.model.architectures import find_architecture
+from models_py.model.devices import find_devices, mixed
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import Model, ModelSpec, Prediction
 from models_py.plant import build
-from models_py.preprocess import Preprocess
+from models_py.progress import SilentReport
 from models_py.registry import Origin, compile_version, load, promote, register, set_operating_point
-from models_py.snapshot import freeze
-from models_py.training import Silent
-from models_py.weights import start
+from models_py.registry.compiled.folding import fold_batch_norms
+from models_py.tasks.classify.task import rebuild_empty
+from models_py.warehouse.location import stored_uris
+from models_py.weights.first_weights import start
 from udfs import connect
 from udfs.runtime import Query
-from udfs.session import Session
+from udfs.session.session import Session
 
 CLASSES = tuple(f"class{number}" for number in range(8))
 BOARDS = 96
@@ -56,8 +56,8 @@ SMALL = 2048
 def classifier() -> Model:
     """A small classifier, its head untrained: what it says does not matter to how fast it says it."""
     torch.manual_seed(0)
-    model = rebuild_empty(Spec("classify", "mobilenet_v3_small", CLASSES, Preprocess(128), {}))
-    start(model.network, find_architecture("classify", "mobilenet_v3_small"), "starter", Silent(), CLASSES)
+    model = rebuild_empty(ModelSpec("classify", "mobilenet_v3_small", CLASSES, Preprocess(128), {}))
+    start(model.network, find_architecture("classify", "mobilenet_v3_small"), "starter", SilentReport(), CLASSES)
     return model
 
 
@@ -72,7 +72,7 @@ class Bench:
         small = draw_small(folder / "small", SMALL)
         os.environ["DUCKSPECT_ALLOWED_ROOTS"] = str(folder)
         self.con = connect(folder / "w.duckdb")
-        ingest(self.con, open_tree(str(folder / "plant"), folder), folder, Options(source="plant"))
+        ingest(self.con, open_tree(str(folder / "plant"), folder), folder, IngestOptions(source="plant"))
         shown = self.con.execute(
             "select uri from raw.inspections where product_type like 'PCB-%' order by uri"
         ).fetchall()
@@ -191,7 +191,7 @@ def against_torch(bench: Bench) -> dict[str, Any]:
 
 def against_ultralytics(bench: Bench) -> dict[str, Any]:
     """SQL against YOLO.predict(source=list, stream=True, batch=16), same weights and boxes; aim 4."""
-    from models_py.ultralytics_gate import ultralytics
+    from models_py.yolo import ultralytics
 
     bench.batch("board")  # before theirs, which leaves torch in this process one thread
     yolo = ultralytics().YOLO("yolo11n.yaml", verbose=False)

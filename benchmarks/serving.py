@@ -228,16 +228,16 @@ def ready(folder: Path, compiled: Path | None) -> tuple[Any, Callable[[], Any]]:
     """The model as our engine prepares it, and its precision."""
     import torch
 
-    from models_py.compiled import Compiled
-    from models_py.devices import find_devices, mixed
-    from models_py.folding import fold_batch_norms
+    from models_py.model.devices import find_devices, mixed
     from models_py.registry import load_artifact
+    from models_py.registry.compiled.folding import fold_batch_norms
+    from models_py.registry.compiled.network import CompiledNetwork
 
     model = load_artifact(folder)
     fold_batch_norms(model.network)
     model.network.to(memory_format=torch.channels_last).eval()
     if compiled is not None:
-        model.stand_in = Compiled(compiled).on(torch.get_num_threads())
+        model.stand_in = CompiledNetwork(compiled).on(torch.get_num_threads())
     return model, lambda: mixed(find_devices("cpu")[0], "auto")
 
 
@@ -264,16 +264,16 @@ def bare(folder: Path, compiled: Path | None, images: list[bytes], seconds: floa
 
 
 def mobilenet() -> Any:
-    from models_py.architectures import find_architecture
-    from models_py.classify.task import rebuild_empty
-    from models_py.model import Spec
-    from models_py.preprocess import Preprocess
-    from models_py.training import Silent
-    from models_py.weights import start
+    from models_py.model.architectures import find_architecture
+    from models_py.model.preprocess import Preprocess
+    from models_py.model.trained_model import ModelSpec
+    from models_py.progress import SilentReport
+    from models_py.tasks.classify.task import rebuild_empty
+    from models_py.weights.first_weights import start
 
     classes = tuple(f"class{number}" for number in range(8))
-    model = rebuild_empty(Spec("classify", "mobilenet_v3_small", classes, Preprocess(224), {}))
-    start(model.network, find_architecture("classify", "mobilenet_v3_small"), "starter", Silent(), classes)
+    model = rebuild_empty(ModelSpec("classify", "mobilenet_v3_small", classes, Preprocess(224), {}))
+    start(model.network, find_architecture("classify", "mobilenet_v3_small"), "starter", SilentReport(), classes)
     return model
 
 
@@ -290,7 +290,7 @@ def run(name: str, rounds: int, seconds: float, *, by_torch: bool) -> None:
     """Compare on one model, and print the table."""
     from models_py.registry import Origin, compile_version, find, promote, register
     from udfs import connect
-    from udfs.tokens import add_token
+    from udfs.serving.tokens import add_token
 
     folder = Path(tempfile.mkdtemp())
     try:
@@ -330,7 +330,7 @@ def run_while_loading(rounds: int, seconds: float) -> None:
     """Latencies of one model as usual, and while versions of another are loaded one after the other."""
     from models_py.registry import Origin, promote, register
     from udfs import connect
-    from udfs.tokens import add_token
+    from udfs.serving.tokens import add_token
 
     folder = Path(tempfile.mkdtemp())
     versions = 6 * len(CLIENTS) * rounds + 1

@@ -7,18 +7,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from models_py.architectures import find_architecture
-from models_py.evaluation import evaluate_model
-from models_py.ingest import Options, ingest, open_tree
-from models_py.model import Spec
+from models_py.datasets import freeze
+from models_py.ingest import IngestOptions, ingest, open_tree
+from models_py.metrics.evaluation import evaluate_model
+from models_py.model.architectures import find_architecture
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import ModelSpec
 from models_py.plant import build
-from models_py.preprocess import Preprocess
-from models_py.snapshot import freeze
-from models_py.starter.__main__ import RECIPES, SEED
-from models_py.tasks import find_task
-from models_py.warehouse import open_warehouse
-from models_py.weights import STARTERS, fetch
-from models_py.workshop import train
+from models_py.task import find_task
+from models_py.training.starter_weights import RECIPES, SEED
+from models_py.training.train import train
+from models_py.warehouse.database import open_warehouse
+from models_py.weights.first_weights import STARTERS, fetch
 
 _JOINED = "from raw.current_annotations join raw.inspections using (uri)"
 BOARDS = (
@@ -40,7 +40,7 @@ def starter(task: str, name: str, size: int) -> Any:
     yolo = task == "detect"
     plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} if yolo else {}
     build_with = {"yaml": architecture.build(len(found.labels)).architecture} if yolo else {}
-    spec = Spec(task, name, found.labels, Preprocess(size, letterbox=yolo, **plain), build_with)
+    spec = ModelSpec(task, name, found.labels, Preprocess(size, letterbox=yolo, **plain), build_with)
     floats = {key: value.float() if value.is_floating_point() else value for key, value in found.tensors.items()}
     return find_task(task).rebuild(spec, floats)
 
@@ -50,7 +50,7 @@ def main() -> None:
     print(f"{size / 1e6:.1f} MB of weights, trained on the plant of seed {SEED}; measured on the plant of seed 7")
     with tempfile.TemporaryDirectory() as folder, open_warehouse(Path(folder) / "w.duckdb") as con:
         plant = build(Path(folder) / "plant", units=600, seed=7, workers=os.cpu_count() or 1)
-        ingest(con, open_tree(str(plant.folder), Path(folder)), Path(folder), Options(source="plant"))
+        ingest(con, open_tree(str(plant.folder), Path(folder)), Path(folder), IngestOptions(source="plant"))
         for name, recipe in RECIPES.items():
             query, side = (BOARDS, 640) if name == "detect" else (recipe.query, recipe.options.get("image_size", 224))
             model = starter(recipe.task, recipe.architecture, side)

@@ -9,8 +9,8 @@ import altair  # noqa: F401 - here, so that the first visitor does not wait for 
 import pandas  # noqa: F401
 from streamlit.web.cli import main
 
-import udfs.build
-import udfs.session  # noqa: F401
+import udfs.builds.build
+import udfs.session.session  # noqa: F401
 
 if __name__ == "__main__":
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]

@@ -10,8 +10,8 @@ from types import ModuleType
 import streamlit as st
 
 from dashboard.filters import choose
-from dashboard.source import find_source
-from dashboard.views import about, desk, lab, models, overview
+from dashboard.published_copy import find_source
+from dashboard.views import about, models, overview, review_desk, vision_lab
 from models_py.errors import DuckspectError
 
 st.set_page_config(
@@ -19,8 +19,8 @@ st.set_page_config(
 )
 _PAGES = (
     (overview, "Overview", ":material/monitoring:"),
-    (lab, "Vision Lab", ":material/science:"),
-    (desk, "Review desk", ":material/rate_review:"),
+    (vision_lab, "Vision Lab", ":material/science:"),
+    (review_desk, "Review desk", ":material/rate_review:"),
     (models, "Models", ":material/model_training:"),
     (about, "About", ":material/info:"),
 )

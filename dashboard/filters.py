@@ -8,13 +8,13 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.source import Source
+from dashboard.published_copy import PublishedCopy
 
 _LISTS = ("line", "product", "shift", "model")
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class PageFilters:
     """What the pages show; an empty list is everything."""
 
     since: date
@@ -36,7 +36,7 @@ class Filters:
         return {**self.values, "since": self.since - timedelta(days), "until": self.since - timedelta(1)}
 
 
-def choose(source: Source, names: tuple[str, ...]) -> Filters:
+def choose(source: PublishedCopy, names: tuple[str, ...]) -> PageFilters:
     """Show the filters that a page has, and read them; `time` is from and to."""
     known = source.rows("choices").iloc[0]
     first, last = _day(known["first_date"]), _day(known["last_date"])
@@ -44,14 +44,14 @@ def choose(source: Source, names: tuple[str, ...]) -> Filters:
     lists: dict[str, list[str]] = {name: [] for name in _LISTS}
     with st.sidebar:
         if names:
-            st.subheader("Filters", anchor=False)
+            st.subheader("PageFilters", anchor=False)
         if "time" in names:
             since = st.date_input("From", _recent(first, last), first, last, key="from", bind="query-params")
             until = st.date_input("To", last, first, last, key="to", bind="query-params")
         for name in (item for item in _LISTS if item in names):
             title = name.capitalize()
             lists[name] = st.multiselect(title, list(known[name]), key=name, placeholder="all", bind="query-params")
-    return Filters(min(since, until), max(since, until), **lists)
+    return PageFilters(min(since, until), max(since, until), **lists)
 
 
 def _day(value: Any) -> date:

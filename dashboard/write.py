@@ -8,9 +8,9 @@ from pathlib import Path
 from models_py.errors import BusyWarehouseError, DuckspectError
 from models_py.registry import compile_version, is_to_be_compiled, promote, rollback
 from udfs import connect
-from udfs.build import publish
-from udfs.handover import hand_over
+from udfs.builds.build import publish
 from udfs.review import Review, record
+from udfs.serving.handover import hand_over
 
 
 def save_review(warehouse: Path, review: Review) -> list[str]:

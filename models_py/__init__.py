@@ -1,3 +1,3 @@
-"""The workshop: read data, draw the demo plant, train, evaluate, store and look up models."""
+"""The vision side: reads images and labels, trains, measures and stores models. Knows nothing of SQL functions."""
 
 __version__ = "0.1.0"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from drawn import SIDE, draw_parts, fill_table
 
-from models_py.ingest import Options, ingest, open_tree
+from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.registry import promote
-from models_py.workshop import train
+from models_py.training.train import train
 from udfs import connect
 
 QUICK = {"batch": 8, "image_size": SIDE, "weights": "none", "precision": "fp32"}
@@ -30,7 +30,7 @@ def build_served(folder: Path) -> Path:
         for mask in parts.glob("*_mask.png"):
             mask.rename(folder / mask.name)
         con.execute("update parts set mask = replace(mask, '/parts/', '/')")
-        ingest(con, open_tree(str(parts), folder), folder, Options(layout="images"))
+        ingest(con, open_tree(str(parts), folder), folder, IngestOptions(layout="images"))
         for name, (task, query, options) in MODELS.items():
             promote(con, train(con, name=name, task=task, query=query, options={**QUICK, **options}).reference)
     return warehouse

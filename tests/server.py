@@ -15,9 +15,9 @@ import duckdb
 import requests
 from waiting import PATIENCE, wait_for
 
-from udfs.handover import hand_over
-from udfs.serving._quack import load_quack
-from udfs.tokens import add_token
+from udfs.serving.handover import hand_over
+from udfs.serving.quack import load_quack
+from udfs.serving.tokens import add_token
 
 ROLES = {"reader": "bob", "writer": "line1", "admin": "boss"}
 

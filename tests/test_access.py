@@ -13,13 +13,13 @@ import pytest
 from drawn import SIDE, draw_parts, fill_table
 from waiting import PATIENCE, wait_for
 
-from models_py.access import PendingWrites, WarehouseAccess
 from models_py.errors import BusyWarehouseError, DuckspectError, WarehouseError
-from models_py.locks import FolderLock, holder_of
+from models_py.progress import SilentReport, TrainingStoppedError
 from models_py.registry import artifacts_folder, collect_garbage
-from models_py.training import Silent, StoppedError
-from models_py.ultralytics_gate.processes import Reader, Written
-from models_py.workshop import carry_out, plan, train
+from models_py.tasks.detect.processes import FileReport, FileReportReader
+from models_py.training.train import carry_out, plan, train
+from models_py.warehouse.access import PendingWrites, WarehouseAccess
+from models_py.warehouse.folder_lock import FolderLock, holder_of
 from udfs import connect
 
 QUERY = "select image, label from parts"
@@ -83,7 +83,7 @@ def held_by_another(warehouse):
             process.stdin.close()
 
 
-class Noted(Silent):
+class Noted(SilentReport):
     """Remembers sentences and epochs; acts on a sentence."""
 
     def __init__(self, act=None):
@@ -138,12 +138,12 @@ def test_a_killed_training_is_not_left_running_and_goes_on(filled):
         assert row == [("stopped", "killed", True)]
         first = []
 
-        class First(Silent):
+        class First(SilentReport):
             def epoch(self, epoch, metrics):  # noqa: ARG002
                 first.append(epoch)
-                raise StoppedError("seen enough")
+                raise TrainingStoppedError("seen enough")
 
-        with pytest.raises(StoppedError):
+        with pytest.raises(TrainingStoppedError):
             train(con, name="part", task="classify", query=QUERY, options=LONG, report=First(), resume=True)
     assert first[0] > reached
 
@@ -170,8 +170,8 @@ def test_a_model_that_could_not_be_registered_is_registered_later_without_traini
         planned = plan(con, name="part", task="classify", query=QUERY, options=QUICK)
     access = WarehouseAccess(filled, patience=0)
     with held_by_another(filled) as release:
-        with pytest.raises(StoppedError, match=r"in use by another process .* with --resume only registers it"):
-            carry_out(access, planned, Silent())
+        with pytest.raises(TrainingStoppedError, match=r"in use by another process .* with --resume only registers it"):
+            carry_out(access, planned, SilentReport())
         release()
     again = Noted()
     version = carry_out(access, planned, again, resume=True)
@@ -274,7 +274,7 @@ def test_a_warehouse_that_was_taken_away_is_not_made_anew(tmp_path):
 def test_processes_on_several_gpus_report_to_the_one_that_started_them_and_end_with_it(tmp_path):
     told = []
 
-    class Told(Silent):
+    class Told(SilentReport):
         def step(self, *numbers):
             told.append(("step", *numbers))
 
@@ -285,13 +285,13 @@ def test_processes_on_several_gpus_report_to_the_one_that_started_them_and_end_w
             told.append(("progress", *facts))
 
     with FolderLock(tmp_path, "It"):
-        written, reader = Written(tmp_path), Reader(tmp_path, Told())
+        written, reader = FileReport(tmp_path), FileReportReader(tmp_path, Told())
         written.step(1, 3, 4, 9, 0.5)
         reader.read()
         written.epoch(1, {"val/map50": 0.25})
         reader.read()
         reader.read()
-        Written(tmp_path).progress("Validating", 2, 8)
+        FileReport(tmp_path).progress("Validating", 2, 8)
         reader.read()
         assert told == [
             ("step", 1, 3, 4, 9, 0.5),

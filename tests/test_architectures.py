@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import duckspect
 
-from models_py.architectures import TASKS, find_architecture, list_architectures
 from models_py.errors import DuckspectError
-from models_py.model import GOOD, Spec
-from models_py.options import parse_options
-from models_py.preprocess import Preprocess
-from models_py.tasks import find_task, options_of
-from models_py.training import Silent
+from models_py.model.architectures import TASKS, find_architecture, list_architectures
+from models_py.model.options import parse_options
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import GOOD, ModelSpec
+from models_py.progress import SilentReport
+from models_py.task import find_task, options_of
 
 LABELS = {
     "classify": ("bar", "good", "spot"),
@@ -37,7 +37,7 @@ def made(name):
         build = {"image_size": size}
     if item.family == "yolo":
         build = {"yaml": item.build(2).architecture}
-    spec = Spec(item.task, name, LABELS[item.task], Preprocess(size, letterbox=item.task == "detect"), build)
+    spec = ModelSpec(item.task, name, LABELS[item.task], Preprocess(size, letterbox=item.task == "detect"), build)
     network = {
         "classify": lambda: item.build(len(spec.labels)),
         "detect": lambda: item.build(len(spec.labels), **build),
@@ -46,7 +46,7 @@ def made(name):
     }[item.task]()
     if item.task == "anomaly":
         with torch.inference_mode():
-            network.eval().learn([torch.rand(4, 3, size, size)], options, Silent())
+            network.eval().learn([torch.rand(4, 3, size, size)], options, SilentReport())
     return find_task(item.task).rebuild(spec, network.state_dict())
 
 

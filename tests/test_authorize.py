@@ -2,10 +2,10 @@
 
 import pytest
 
-from udfs.serving._authorize import Guard
-from udfs.serving._costs import CostlyError
-from udfs.serving._writes import RefusedError
-from udfs.session import Session
+from udfs.serving.authorize import SqlGuard
+from udfs.serving.query_costs import CostlyError
+from udfs.serving.writes import RefusedError
+from udfs.session.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def guard(tmp_path_factory):
         con.execute("create macro plus_one(a) as a + 1")
         con.execute("create table work.scratch as select 1 as a")
         con.execute("create table labels as select 1 as a")
-        yield Guard(Session.of(con).cursor)
+        yield SqlGuard(Session.of(con).cursor)
 
 
 READS = [
@@ -281,7 +281,7 @@ def frugal(tmp_path_factory):
 
     with connect(tmp_path_factory.mktemp("frugal") / "w.duckdb") as con:
         con.execute("create table big as select range as a, range % 10 as k from range(100_000)")
-        yield Guard(Session.of(con).cursor, {"reader": 1e6, "writer": 1e8})
+        yield SqlGuard(Session.of(con).cursor, {"reader": 1e6, "writer": 1e8})
 
 
 @pytest.mark.parametrize(

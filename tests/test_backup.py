@@ -13,7 +13,7 @@ from test_serving import png
 from models_py.errors import DuckspectError
 from udfs import connect
 from udfs.backup import MANIFEST, backup, restore
-from udfs.tokens import add_token, read_tokens, tokens_path
+from udfs.serving.tokens import add_token, read_tokens, tokens_path
 
 SCORES = "select uri, predict(uri, 'kind') as found from raw.inspections order by uri"
 ERRORS = "select count(*) from raw.inspections where image_error(uri) is not null"

@@ -9,10 +9,10 @@ import pytest
 from starlette.requests import Request
 from waiting import PATIENCE
 
-from udfs.serving import _forms as forms
-from udfs.serving._bodies import apart
-from udfs.serving._routes import _question
-from udfs.tokens import Token
+from udfs.serving import schemas as forms
+from udfs.serving.bodies import apart
+from udfs.serving.routes import _question
+from udfs.serving.tokens import Token
 
 SMALL, LARGE = b"x" * 1000, b"x" * (3 << 20)
 HEAD = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
@@ -54,7 +54,7 @@ def called_by_the_loop(work):
 @pytest.mark.parametrize(("form", "reader"), [(in_json, "model_validate_json"), (in_form, "_parts")])
 def test_a_large_body_is_parsed_in_a_thread_and_a_small_one_at_once(form, reader):
     for image, is_here in ((SMALL, True), (LARGE, False)):
-        question, names = called_by_the_loop(_question("kind", request(*form(image)), forms.Asked()))
+        question, names = called_by_the_loop(_question("kind", request(*form(image)), forms.QueryParameters()))
         assert (question.data, question.unit_id) == (image, "U-1")
         assert (reader in names) is is_here
 

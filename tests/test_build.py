@@ -19,15 +19,15 @@ from scipy.stats import binomtest
 from trained import BOARDS, QUICK, copy_warehouse
 from waiting import PATIENCE
 
-from models_py.ingest import Options, ingest, open_tree
+from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.plant import build
 from models_py.registry import promote, rollback
-from models_py.workshop import train
+from models_py.training.train import train
 from udfs import connect
-from udfs.assignments import SHIPPED, doubts_about_assignments
-from udfs.build import did_last_build_fail, limit_warnings, published_path
-from udfs.cli._publish import leave_copy
-from udfs.dbt_plugin import Plugin, retrain
+from udfs.builds.assignments import SHIPPED, doubts_about_assignments
+from udfs.builds.build import did_last_build_fail, limit_warnings, published_path
+from udfs.builds.dbt_plugin import DuckspectPlugin, retrain
+from udfs.cli.published_copy import leave_copy
 
 ROOT = Path(__file__).parents[1]
 TABLES = """
@@ -145,7 +145,7 @@ def day(built_plant, tmp_path_factory):
     facts["tile"].write_bytes((built_plant.parent / tile).read_bytes() + b"other")
     landing = facts["tile"].parent
     with connect(warehouse) as con:
-        ingest(con, open_tree(str(landing), landing), landing, Options(product_type="TILE-S", line_id="NEW_LINE"))
+        ingest(con, open_tree(str(landing), landing), landing, IngestOptions(product_type="TILE-S", line_id="NEW_LINE"))
         facts["tile"].rename(folder / "away.jpg")
         con.execute(
             "insert into raw.reviews by name select ? as inspection_id, 'rejected' as verdict, 'kim' as reviewer, "
@@ -249,7 +249,7 @@ def test_only_what_is_new_or_was_unreadable_is_scored_and_a_promotion_asks_for_e
     for board in sorted((tmp_path / "later/boards").rglob("*_test.jpg"))[:10]:
         shutil.copy(board, new)
     with connect(warehouse) as con:
-        ingest(con, open_tree(str(new), new), new, Options(product_type="PCB-A1", line_id="NEW_LINE"))
+        ingest(con, open_tree(str(new), new), new, IngestOptions(product_type="PCB-A1", line_id="NEW_LINE"))
     # The tile model has a challenger since the day's build; the detector's was there before it.
     tiles = dict(ask(warehouse, PENDING))["tile"]
     asked = dict(ask(warehouse, "select model, sum(images) from ml.inference_log group by 1"))
@@ -491,7 +491,7 @@ def held(warehouse):
 
 def plugin_on(path):
     credentials = DuckDBCredentials(path=str(path), schema="main", database=path.stem)
-    return Plugin("duckspect", {}, credentials), credentials
+    return DuckspectPlugin("duckspect", {}, credentials), credentials
 
 
 def test_the_plugin_names_what_is_wrong_with_a_warehouse(tmp_path):

@@ -18,11 +18,11 @@ from conftest import duckspect, write_board
 from PIL import Image
 from waiting import PATIENCE, wait_for
 
-from models_py.warehouse import migrations
+from models_py.warehouse.database import migrations
 from udfs import connect
 from udfs.cli import reference
-from udfs.cli._formats import Format
-from udfs.cli._sql import WRITERS, Announced, execute
+from udfs.cli._sql import WRITERS, AnnouncedRows, execute
+from udfs.cli.formats import Format
 
 COMMANDS = dict(reference.commands())
 
@@ -335,7 +335,7 @@ def test_a_value_of_any_type_is_printed_in_every_format(con, value, text):
     printed = {}
     for name, write in WRITERS.items():
         stream = io.BytesIO()
-        write(Announced(execute(con, f"select 7 as n, {value} as v -- a comment"), lambda: None), stream)
+        write(AnnouncedRows(execute(con, f"select 7 as n, {value} as v -- a comment"), lambda: None), stream)
         printed[name] = stream.getvalue()
     assert list(csv.reader(io.StringIO(printed[Format.csv].decode()))) == [["n", "v"], ["7", text]]
     assert text in printed[Format.table].decode()
@@ -347,5 +347,5 @@ def test_a_value_of_any_type_is_printed_in_every_format(con, value, text):
 
 def test_columns_of_one_name_are_all_printed(con):
     stream = io.BytesIO()
-    WRITERS[Format.csv](Announced(execute(con, "select 1 as a, 2 as a"), lambda: None), stream)
+    WRITERS[Format.csv](AnnouncedRows(execute(con, "select 1 as a, 2 as a"), lambda: None), stream)
     assert stream.getvalue() == b"a,a\n1,2\n"

@@ -20,7 +20,7 @@ from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
 from udfs import connect
-from udfs.export_sql import DIALECTS, export_sql, tables, view_queries
+from udfs.builds.export_sql import DIALECTS, export_sql, tables, view_queries
 
 VIEWS = sorted(file.stem for file in (Path(__file__).parents[1] / "dbt_project/models/kpi").glob("kpi_*.sql"))
 

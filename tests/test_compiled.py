@@ -9,34 +9,25 @@ import torch
 from conftest import picture
 from test_registry import LABELS, add, classifier
 
-from models_py import compiled
-from models_py.compiled import Compiled
 from models_py.errors import DuckspectError, RegistryError
 from models_py.images.decode import decode
-from models_py.registry import (
-    _compile,
-    collect_garbage,
-    compile_version,
-    delete,
-    find,
-    list_versions,
-    load,
-    promote,
-)
+from models_py.registry import collect_garbage, compile_version, delete, find, list_versions, load, promote
+from models_py.registry.compiled import network, versions
+from models_py.registry.compiled.network import CompiledNetwork
 from udfs import connect
-from udfs.cli._app import app
+from udfs.cli.app import app
 from udfs.runtime import Query
-from udfs.runtime._engine import _LOOK_AGAIN, _SINGLES_KEPT, _Pace
-from udfs.session import Session
+from udfs.runtime.batcher import _LOOK_AGAIN, _SINGLES_KEPT, _SingleImageTimes
+from udfs.session.session import Session
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A warehouse with a compiled champion; its paths are relative, so copies of it are whole."""
     folder = tmp_path_factory.mktemp("compiled")
-    real = _compile._make
+    real = versions._make
     with connect(folder / "w.duckdb") as con, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_compile, "_make", lambda version: real(version) | {"torch_ms": 2.0, "compiled_ms": 1.0})
+        patch.setattr(versions, "_make", lambda version: real(version) | {"torch_ms": 2.0, "compiled_ms": 1.0})
         promote(con, add(con, seed=3).reference)
         done = compile_version(con, find(con, "part"))
     assert done.file_sha256, done.note
@@ -70,7 +61,7 @@ def pretend(monkeypatch, **made):
         version.compiled_file.write_bytes(b"a network")
         return made or {"apart": 1e-7, "torch_ms": 9.0, "compiled_ms": 3.0}
 
-    monkeypatch.setattr(_compile, "_make", make)
+    monkeypatch.setattr(versions, "_make", make)
 
 
 def test_a_compiled_version_says_what_torch_says(con):
@@ -92,7 +83,7 @@ def test_a_compiled_version_says_what_torch_says(con):
 
 def test_the_compiled_form_takes_batches_of_any_size_on_any_number_of_threads(con):
     version = find(con, "part")
-    form = Compiled(version.compiled_file, version.compiled_sha256)
+    form = CompiledNetwork(version.compiled_file, version.compiled_sha256)
     model = classifier(seed=3)
     batch = torch.stack([model.prepare(decode(picture(seed))) for seed in range(5)])
     with torch.inference_mode():
@@ -143,14 +134,14 @@ def test_compiling_takes_effect_at_the_next_query(con, monkeypatch):
     assert not any(lanes(con))
     kept = find(con, "part").compiled_file.read_bytes()
     pretend(monkeypatch)
-    real = _compile._make
+    real = versions._make
 
     def make(version):
         said = real(version)
         version.compiled_file.write_bytes(kept)
         return said
 
-    monkeypatch.setattr(_compile, "_make", make)
+    monkeypatch.setattr(versions, "_make", make)
     assert compile_version(con, find(con, "part")).file_sha256
     assert all(lanes(con))
     assert served(con).key == before.key  # answers that are known stay so
@@ -173,12 +164,12 @@ def test_a_network_that_cannot_be_exported_is_refused_not_failed(tmp_path, monke
     def refuse(*_, **__):
         raise RegistryError("no export")
 
-    monkeypatch.setattr(compiled.os, "nice", lambda _: None)
-    monkeypatch.setattr("models_py.registry.onnx.export_onnx", refuse)
+    monkeypatch.setattr(network.os, "nice", lambda _: None)
+    monkeypatch.setattr("models_py.registry.compiled.onnx.export_onnx", refuse)
     version = find(con, "part")
-    assert compiled.main([str(version.folder), version.artifact_sha256, str(tmp_path / "x.onnx")]) == 0
+    assert network.main([str(version.folder), version.artifact_sha256, str(tmp_path / "x.onnx")]) == 0
     assert json.loads(capsys.readouterr().out) == {"refused": "no export"}
-    assert compiled.main([str(version.folder), "0" * 64, str(tmp_path / "x.onnx")]) == 1
+    assert network.main([str(version.folder), "0" * 64, str(tmp_path / "x.onnx")]) == 1
     assert "was changed after it was registered" in capsys.readouterr().err
 
 
@@ -248,7 +239,7 @@ def test_the_dashboard_publishes_a_promotion_even_if_compiling_fails(con, tmp_pa
 
     second = add(con, seed=4)
     con.close()
-    monkeypatch.setattr(_compile, "_make", fail)
+    monkeypatch.setattr(versions, "_make", fail)
     with pytest.raises(RegistryError, match="could not be compiled"):
         write.promote_version(tmp_path / "w.duckdb", second.reference, "test")
     with connect(tmp_path / "w.published.duckdb", read_only=True) as readers:
@@ -264,13 +255,13 @@ def test_without_a_champion_the_command_says_what_to_name(tmp_path):
 
 def test_single_images_get_all_cores_where_that_pays():
     def pace(wide, narrow):
-        found = _Pace()
+        found = _SingleImageTimes()
         for _ in range(_SINGLES_KEPT):
             found.note(wide, is_wide=True)
             found.note(narrow, is_wide=False)
         return found
 
-    unknown = _Pace()
+    unknown = _SingleImageTimes()
     assert unknown.wants_all_cores()
     for _ in range(3):
         unknown.note(1.0, is_wide=True)

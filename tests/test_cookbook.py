@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from models_py.location import stored_uris
-from models_py.warehouse import sql_folder
+from models_py.warehouse.database import sql_folder
+from models_py.warehouse.location import stored_uris
 from udfs import connect
-from udfs.guard import hints
+from udfs.statements.guard import hints
 
 QUERIES = sorted((sql_folder() / "queries").glob("*.sql"))
 EMPTY = {"corrected_inspections", "folder_nobody_ingested", "same_picture_twice", "unreadable_images"}

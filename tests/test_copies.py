@@ -14,9 +14,9 @@ import pytest
 from conftest import duckspect
 
 from models_py.errors import WarehouseError
-from models_py.warehouse import SCHEMAS, open_warehouse
+from models_py.warehouse.database import SCHEMAS, open_warehouse
 from udfs import connect
-from udfs.build import publish
+from udfs.builds.build import publish
 
 VIEWS = """
 select schema_name || '.' || view_name from duckdb_views()

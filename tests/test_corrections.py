@@ -9,9 +9,9 @@ from conftest import duckspect, picture
 from test_ingest import load, state, watching
 from waiting import PATIENCE, wait_for
 
-import models_py.ingest._load as loading
-import models_py.ingest._write as writing
-from models_py.ingest import Options, ingest, open_tree
+import models_py.ingest.load as loading
+import models_py.ingest.write as writing
+from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.layouts import LocalStore
 from udfs import connect
 
@@ -175,7 +175,7 @@ def test_a_load_killed_between_two_batches_and_run_again_corrects_every_inspecti
 
     load(con, manifest("L1"))
     with pytest.raises(KeyboardInterrupt):
-        ingest(con, open_tree(str(manifest("L2")), tmp_path), tmp_path, Options(workers=1), progress=kill)
+        ingest(con, open_tree(str(manifest("L2")), tmp_path), tmp_path, IngestOptions(workers=1), progress=kill)
     rest = lines(con).count("L1")
     assert 0 < rest < count
     assert load(con, manifest("L2")).added.corrected == rest
@@ -216,7 +216,7 @@ def _lines(warehouse):
 
 
 def test_the_history_of_an_inspection_is_one_query(con, tmp_path):
-    from models_py.warehouse import sql_folder
+    from models_py.warehouse.database import sql_folder
 
     file = write_manifest(tmp_path / "set", "uri,line_id\na.jpg,L1\n")
     load(con, file)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models_py.datasets.prepared_images import read_image
 from models_py.errors import ImageError
 from models_py.images import probe
 from models_py.images.decode import decode, decode_mask
 from models_py.images.regions import is_empty_mask
-from models_py.training._data import read_image
 
 END = b"\xff\xd9"
 RNG = np.random.default_rng(3)
@@ -135,8 +135,8 @@ MEASURE = """
     from PIL import Image
     from models_py.images import probe
     from models_py.images.decode import decode
-    from models_py.preprocess import Preprocess
-    from udfs.pictures import inspect
+    from models_py.model.preprocess import Preprocess
+    from udfs.functions.pictures import inspect
     from udfs.runtime import Decoded
 
     def kilobytes(what):

@@ -21,14 +21,14 @@ from streamlit.testing.v1 import AppTest
 from waiting import PATIENCE, wait_for
 
 from models_py.errors import DuckspectError
-from models_py.location import stored_uris
 from models_py.registry import find, limit_warning, set_operating_point
-from models_py.warehouse import files_folder, sql_folder
+from models_py.warehouse.database import files_folder, sql_folder
+from models_py.warehouse.location import stored_uris
 from udfs import connect
-from udfs.album import Album
-from udfs.build import publish
+from udfs.builds.build import publish
 from udfs.cli._pages import run_dashboard
 from udfs.review import Review, ReviewError, known_labels, record
+from udfs.serving.kept_images import KeptImages
 
 WAIT_MS = PATIENCE * 1000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -289,7 +289,7 @@ def opened_error(browser, url):
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas, used by DuckDB
 def test_a_new_copy_is_seen_while_the_last_one_is_open(warehouse, monkeypatch):
-    from dashboard.source import find_source
+    from dashboard.published_copy import find_source
 
     monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
     before = find_source()
@@ -309,7 +309,7 @@ def test_a_new_copy_is_seen_while_the_last_one_is_open(warehouse, monkeypatch):
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
 @pytest.mark.parametrize("choice", ["AUSTIN_L1", "it's", "$line", "') or true --"])
 def test_what_a_visitor_chooses_is_bound_to_every_query(warehouse, monkeypatch, choice):
-    from dashboard.source import find_source
+    from dashboard.published_copy import find_source
 
     monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
     source = find_source()
@@ -334,10 +334,10 @@ def test_what_a_visitor_chooses_is_bound_to_every_query(warehouse, monkeypatch, 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
 def test_an_image_that_the_server_kept_is_shown(warehouse, monkeypatch):
     from dashboard.pictures import drawn
-    from dashboard.source import find_source
+    from dashboard.published_copy import find_source
 
     monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
-    kept = Album(files_folder(warehouse) / "served").keep(picture(7), "ab" * 32, "jpeg").result()
+    kept = KeptImages(files_folder(warehouse) / "served").keep(picture(7), "ab" * 32, "jpeg").result()
     assert drawn(find_source(), kept, []).startswith(b"\x89PNG")
     assert drawn(find_source(), "/etc/passwd", []) is None
 
@@ -345,12 +345,12 @@ def test_an_image_that_the_server_kept_is_shown(warehouse, monkeypatch):
 def test_one_day_alone_is_drawn_as_bars():
     import pandas as pd
 
-    from dashboard import look
+    from dashboard import charts
 
     days = pd.DataFrame({"production_date": pd.to_datetime(["2026-03-01", "2026-03-02"]), "label": "a"})
     days["defect_count"] = 1
-    assert look.trend(days).to_dict()["mark"]["type"] == "area"
-    assert look.trend(days[:1]).to_dict()["mark"]["type"] == "bar"
+    assert charts.trend(days).to_dict()["mark"]["type"] == "area"
+    assert charts.trend(days[:1]).to_dict()["mark"]["type"] == "bar"
 
 
 @pytest.mark.parametrize(
@@ -410,20 +410,20 @@ def test_a_review_names_a_class_of_its_product(warehouse):
         con.execute("delete from raw.reviews where reviewer = 'gus'")
 
 
-def desk():
+def review_desk():
     from dashboard.filters import choose
-    from dashboard.source import find_source
-    from dashboard.views import desk
+    from dashboard.published_copy import find_source
+    from dashboard.views import review_desk
 
     source = find_source()
-    desk.show(source, choose(source, desk.FILTERS))
+    review_desk.show(source, choose(source, review_desk.FILTERS))
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas, used by DuckDB
 def test_the_desk_offers_the_classes_of_the_product_and_takes_a_new_one_when_told(warehouse, monkeypatch):
     monkeypatch.setenv("DUCKSPECT_WAREHOUSE", str(warehouse))
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # Streamlit puts the page in its place
-    page = AppTest.from_function(desk, default_timeout=PATIENCE).run()
+    page = AppTest.from_function(review_desk, default_timeout=PATIENCE).run()
     page.text_input(key="reviewer").set_value("hal").run()
     assert not page.exception
     offered = page.selectbox(key="label")

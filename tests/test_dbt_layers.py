@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from udfs.catalogue import FUNCTIONS
+from udfs.functions.catalogue import FUNCTIONS
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 MODELS = PROJECT / "models"

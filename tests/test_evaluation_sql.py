@@ -10,13 +10,13 @@ from conftest import duckspect
 from random_boxes import LABELS, by_pycocotools, random_boxes
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from models_py.classify import task as classify
-from models_py.metrics import Costs, Limits, check_limits, detection_report
-from models_py.model import Prediction, Spec
-from models_py.preprocess import Preprocess
-from models_py.snapshot import Example
+from models_py.datasets import DatasetRow
+from models_py.metrics import MistakeCosts, MistakeLimits, check_limits, detection_report
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import ModelSpec, Prediction
+from models_py.tasks.classify import task as classify
 from udfs import connect
-from udfs.types import REGION
+from udfs.functions.types import REGION
 
 IMAGES, THRESHOLD = 40, 0.4
 OVERLAPS = np.array([0.33, *np.linspace(0.5, 0.95, 10)])
@@ -186,7 +186,7 @@ def test_limits_and_the_alternative_are_those_of_training(judged, name):
         "odd": (truth["scores"], truth["is_defective"]),
         "kind": (1 - truth["chances"][:, 0], truth["true"] > 0),
     }[name]
-    breach = check_limits(scores, defective, THRESHOLD, Costs(), Limits())
+    breach = check_limits(scores, defective, THRESHOLD, MistakeCosts(), MistakeLimits())
     row = con.execute(
         "select threshold, escape_count, overkill_count, alternative_threshold, alternative_escape_count, "
         "alternative_overkill_count, are_limits_possible, defective_count, good_count, is_within_limits "
@@ -242,10 +242,10 @@ def test_boxes_are_paired_whatever_their_classes(judged):
 
 def test_both_accuracies_of_a_classifier_are_those_of_evaluate(judged):
     con, truth = judged
-    spec = Spec("classify", "mobilenet_v3_small", CLASSES, Preprocess(32), {}, {"*": THRESHOLD})
+    spec = ModelSpec("classify", "mobilenet_v3_small", CLASSES, Preprocess(32), {}, {"*": THRESHOLD})
     seen = [
         (
-            Example("", f"kind {number}", "val", "", (CLASSES[true],)),
+            DatasetRow("", f"kind {number}", "val", "", (CLASSES[true],)),
             Prediction("", 0.0, float(1 - row[0]), probabilities=dict(zip(CLASSES, row.tolist(), strict=True))),
         )
         for number, (true, row) in enumerate(zip(truth["true"], truth["chances"], strict=True))

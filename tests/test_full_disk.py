@@ -12,10 +12,10 @@ import pytest
 from conftest import duckspect, picture
 from waiting import PATIENCE
 
-from models_py.durable import write_file
 from models_py.errors import FullDiskError
-from models_py.full_disk import full_disk
-from models_py.ingest._masks import MaskStore
+from models_py.files.durable import write_file
+from models_py.files.full_disk import full_disk
+from models_py.ingest.masks import MaskStore
 
 SMALL = 64 << 10
 """Bytes that a file may have in a process that is short of room."""
@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_replaced_stays_and_nothing_is_left_beside_it(tmp_
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 from pathlib import Path
-from models_py.durable import write_file
+from models_py.files.durable import write_file
 write_file(Path({str(file)!r}), bytes(1000))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

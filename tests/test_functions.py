@@ -17,13 +17,14 @@ from served import MODELS, QUICK
 from waiting import PATIENCE, wait_for
 
 from models_py.registry import promote, set_operating_point
-from models_py.warehouse import sql_folder
-from models_py.workshop import train
-from udfs import connect, ibis_functions
-from udfs.catalogue import FUNCTIONS, names_function
-from udfs.counter import COUNTER
-from udfs.explain import explain
-from udfs.guard import check, hints
+from models_py.training.train import train
+from models_py.warehouse.database import sql_folder
+from udfs import connect
+from udfs.functions import ibis_functions
+from udfs.functions.catalogue import FUNCTIONS, names_function
+from udfs.image_counter import COUNTER
+from udfs.statements.explain import explain
+from udfs.statements.guard import check, hints
 
 SCALARS = [function for function in FUNCTIONS if not function.is_table]
 TABLES = [function for function in FUNCTIONS if function.is_table]
@@ -377,13 +378,13 @@ def test_a_file_that_changes_is_scored_anew(served, tmp_path, monkeypatch):
 
 
 def test_newly_ingested_folders_are_open_to_the_next_query(served, tmp_path):
-    from models_py.ingest import Options, ingest, open_tree
+    from models_py.ingest import IngestOptions, ingest, open_tree
 
     folder = tmp_path / "new"
     folder.mkdir()
     (folder / "a.png").write_bytes(picture(5, format="png"))
     assert "outside" in one(served, "image_error(?)", str(folder / "a.png"))
-    ingest(served, open_tree(str(folder), tmp_path), tmp_path, Options(layout="images"))
+    ingest(served, open_tree(str(folder), tmp_path), tmp_path, IngestOptions(layout="images"))
     assert one(served, "image_error(?)", str(folder / "a.png")) is None
 
 

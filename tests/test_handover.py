@@ -13,9 +13,9 @@ import pytest
 from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
-from models_py.registry import onnx
+from models_py.registry.compiled import onnx
 from udfs.cli import run_for
-from udfs.handover import Control, _place, hand_over
+from udfs.serving.handover import CommandServer, _place, hand_over
 
 
 class Commands:
@@ -25,7 +25,7 @@ class Commands:
         self.warehouse = warehouse
         self.ran = []
         self.begun, self.let_go, self.is_busy = threading.Event(), threading.Event(), threading.Event()
-        self.control = Control(warehouse, self.run, **options)
+        self.control = CommandServer(warehouse, self.run, **options)
 
     def run(self, arguments, folder, out, err):
         self.ran.append((list(arguments), folder))
@@ -173,7 +173,7 @@ def test_an_error_beside_the_command_reaches_its_client_in_a_sentence(warehouse)
     def fail(arguments, folder, out, err):
         raise duckdb.IOException("the journal cannot be written")
 
-    control, words = Control(warehouse, fail), []
+    control, words = CommandServer(warehouse, fail), []
     assert hand_over(warehouse, ["info"], lambda *said: words.append(said)) == 1
     assert ("err", "Error: IOException: the journal cannot be written\n") in words
     assert hand_over(warehouse, ["info"], lambda *said: words.append(said)) == 1  # its turn is over

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from models_py.errors import ImageError
-from models_py.images import FORMATS, Limits, probe
+from models_py.images import FORMATS, ImageLimits, probe
 
 CASES = [
     ("jpeg", "L", 1),
@@ -145,9 +145,9 @@ def test_a_decompression_bomb_is_refused_from_its_header():
 
 def test_the_pixel_limit_is_inclusive():
     data = encoded(drawn("L"), "png")
-    assert probe(data, Limits(pixels=37 * 23)).width == 37
+    assert probe(data, ImageLimits(pixels=37 * 23)).width == 37
     with pytest.raises(ImageError, match="oversized"):
-        probe(data, Limits(pixels=37 * 23 - 1))
+        probe(data, ImageLimits(pixels=37 * 23 - 1))
 
 
 def test_random_mutations_give_facts_or_an_image_error_and_nothing_else():

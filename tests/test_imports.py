@@ -16,17 +16,19 @@ from conftest import duckspect, picture
 from drawn import SIDE
 from safetensors.torch import save_file
 
-from models_py.architectures import find_architecture
-from models_py.classify.task import rebuild_empty
 from models_py.errors import DuckspectError
-from models_py.model import Spec
-from models_py.preprocess import Preprocess
+from models_py.model.architectures import find_architecture
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import ModelSpec
 from models_py.registry import Origin, artifacts_folder, list_versions, load, register, transfer
-from models_py.registry._description import parse_description
-from models_py.ultralytics_gate import ultralytics
+from models_py.registry.foreign_description import parse_description
+from models_py.tasks.classify.task import rebuild_empty
+from models_py.yolo import ultralytics
 from udfs import connect
 
-PARTS = transfer.Described(task="classify", architecture="mobilenet_v3_small", labels=("bad", "good"), image_size=64)
+PARTS = transfer.TensorFileDescription(
+    task="classify", architecture="mobilenet_v3_small", labels=("bad", "good"), image_size=64
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def exported(tmp_path_factory):
     """The files of an exported model, by name."""
     folder = tmp_path_factory.mktemp("exported")
     torch.manual_seed(0)
-    model = rebuild_empty(Spec("classify", "mobilenet_v3_small", ("bad", "good"), Preprocess(SIDE), {}))
+    model = rebuild_empty(ModelSpec("classify", "mobilenet_v3_small", ("bad", "good"), Preprocess(SIDE), {}))
     with connect(folder / "w.duckdb") as con:
         version = register(con, "part", model, [picture(1)], None, Origin({"epochs": 1}, {}))
         transfer.export(version, load(con, version), folder / "part.zip")
@@ -326,7 +328,7 @@ def test_safetensors_are_imported_with_the_classes_that_they_name(tmp_path):
     torch.manual_seed(0)
     network = find_architecture("classify", "mobilenet_v3_small").build(2)
     save_file(network.state_dict(), tmp_path / "w.safetensors", {"labels": '["bad", "good"]'})
-    described = transfer.Described(task="classify", architecture="mobilenet_v3_small", image_size=64)
+    described = transfer.TensorFileDescription(task="classify", architecture="mobilenet_v3_small", image_size=64)
     with connect(tmp_path / "w.duckdb") as con:
         assert transfer.import_file(con, tmp_path / "w.safetensors", "p", described).labels == ("bad", "good")
 
@@ -388,7 +390,7 @@ def test_odd_options_beside_bare_tensors_are_refused(refuses, tmp_path, describe
     network = find_architecture("classify", "mobilenet_v3_small").build(2)
     torch.save(network.state_dict(), tmp_path / "w.pt")
     given = {"task": "classify", "architecture": "mobilenet_v3_small", "labels": ("a", "b"), **described}
-    refuses(tmp_path / "w.pt", described=transfer.Described(**given))
+    refuses(tmp_path / "w.pt", described=transfer.TensorFileDescription(**given))
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from PIL import Image
 from waiting import PATIENCE, wait_for
 
 from models_py.errors import LayoutError
-from models_py.images import Limits
-from models_py.ingest import Options, ingest, open_tree, watch
+from models_py.images import ImageLimits
+from models_py.ingest import IngestOptions, ingest, open_tree, watch
 from models_py.layouts import LocalStore
 from models_py.times import TimeLimits
 from udfs import connect
@@ -36,7 +36,7 @@ STATE = {
 
 def load(con, path, files=None, **options):
     files = files or path.parent / "files"
-    return ingest(con, open_tree(str(path), files), files, Options(**options))
+    return ingest(con, open_tree(str(path), files), files, IngestOptions(**options))
 
 
 def state(con):
@@ -218,11 +218,11 @@ def test_a_board_whose_every_label_is_wrong_does_not_become_good(con, boards):
 def test_an_unusable_image_is_rejected_with_its_reason_and_the_run_goes_on(con, boards, data, reason):
     broken = write_board(boards, "00041009", 9, "1 1 10 10 2\n")
     broken.write_bytes(data)
-    report = load(con, boards, limits=Limits(pixels=10_000))
+    report = load(con, boards, limits=ImageLimits(pixels=10_000))
     assert (report.added.images, report.added.rejected_files) == (4, 1)
     uri, said = con.execute("select uri, reason from raw.rejected_files").fetchone()
     assert (uri, reason in said) == (str(broken), True)
-    assert load(con, boards, limits=Limits(pixels=10_000)).added.rejected_files == 0
+    assert load(con, boards, limits=ImageLimits(pixels=10_000)).added.rejected_files == 0
 
 
 def test_a_mended_file_is_taken_on_the_next_run(con, boards):
@@ -234,7 +234,7 @@ def test_a_mended_file_is_taken_on_the_next_run(con, boards):
 
 
 def test_again_rereads_unchanged_files_under_a_new_limit(con, boards):
-    load(con, boards, limits=Limits(pixels=10))
+    load(con, boards, limits=ImageLimits(pixels=10))
     assert con.execute("select count(*) from raw.rejected_files").fetchone() == (4,)
     assert con.execute("select count(*) from raw.images").fetchone() == (0,)
     assert load(con, boards).added.images == 0
@@ -423,7 +423,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_one_clean_run(tmp_path):
 def test_a_crash_between_two_batches_leaves_whole_batches_and_stale_labels_are_not_taken_for_fresh(
     con, boards, monkeypatch
 ):
-    import models_py.ingest._load as loading
+    import models_py.ingest.load as loading
 
     monkeypatch.setattr(loading, "_BATCH", 1)
     monkeypatch.setattr(loading, "_CHUNK", 1)
@@ -435,7 +435,7 @@ def test_a_crash_between_two_batches_leaves_whole_batches_and_stale_labels_are_n
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(con, open_tree(str(boards), boards), boards, Options(), progress=crash)
+        ingest(con, open_tree(str(boards), boards), boards, IngestOptions(), progress=crash)
     load(con, boards)
     splits = con.execute("select distinct split from raw.current_annotations where uri like '%00041002%'").fetchall()
     assert splits == [("train",)]
@@ -570,7 +570,7 @@ def test_watch_waits_for_a_file_that_is_still_being_written(con, boards, warehou
         return connect(warehouse)
 
     def watched():
-        options = Options(layout="deeppcb")
+        options = IngestOptions(layout="deeppcb")
         return list(
             watch(opened, str(boards), warehouse.parent, options, every=0.05, stop=stop, announce=lambda *_: None)
         )

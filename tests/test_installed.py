@@ -52,7 +52,7 @@ from pkgutil import walk_packages
 import models_py, udfs
 from models_py.errors import DuckspectError
 from models_py.registry import promote
-from models_py.workshop import train
+from models_py.training.train import train
 from served import MODELS, QUICK
 from udfs import connect
 

@@ -16,21 +16,21 @@ import pytest
 from conftest import picture
 from waiting import PATIENCE
 
-from models_py.durable import remove_leftovers, replacing, write_file
 from models_py.errors import WarehouseError
+from models_py.files.durable import remove_leftovers, replacing, write_file
 from models_py.registry import Origin, load, register
-from models_py.warehouse import files_folder
+from models_py.warehouse.database import files_folder
 from udfs import connect
-from udfs.album import Album
-from udfs.build import publish
-from udfs.entries import Entry, text_of
-from udfs.ledger import Ledger, journal_folder, recover
-from udfs.segments import Segments, UncertainError, find_segments, read_segments
-from udfs.session import Session
+from udfs.builds.build import publish
+from udfs.serving.kept_images import KeptImages
+from udfs.session.session import Session
 from udfs.threads import WorkerPool, WorkerThread, is_able, thread_states
+from udfs.verdicts.journal import VerdictJournal, journal_folder, recover
+from udfs.verdicts.journal_files import JournalFiles, UncertainStorageError, find_segments, read_segments
+from udfs.verdicts.records import VerdictRecord, text_of
 
 
-def entry(name: str, **given) -> Entry:
+def entry(name: str, **given) -> VerdictRecord:
     known = {
         "verdict_id": name,
         "request_id": name,
@@ -55,12 +55,12 @@ def entry(name: str, **given) -> Entry:
         "seconds": 0.0,
         "latency_ms": 1.0,
     }
-    return Entry(**(known | given))
+    return VerdictRecord(**(known | given))
 
 
 @pytest.fixture
 def ledger(con, warehouse):
-    found = Ledger(Session.of(con).cursor, journal_folder(warehouse))
+    found = VerdictJournal(Session.of(con).cursor, journal_folder(warehouse))
     yield found
     found.close()
 
@@ -88,7 +88,7 @@ def verdicts(con) -> set[str]:
 
 @pytest.mark.parametrize("length", [40, 900, 2500, 7000], ids=lambda length: f"{length} bytes")
 def test_a_full_disk_keeps_what_it_took_and_nothing_that_was_refused(tmp_path, length):
-    segments, numbers = Segments(tmp_path), itertools.count()
+    segments, numbers = JournalFiles(tmp_path), itertools.count()
     kept: list[str] = []
     refused: list[OSError] = []
 
@@ -127,7 +127,7 @@ def test_verdicts_of_a_disk_that_was_full_are_in_the_warehouse_and_refused_ones_
     assert not list(journal_folder(warehouse).iterdir())
 
 
-def make_read_only(segments: Segments, file) -> None:
+def make_read_only(segments: JournalFiles, file) -> None:
     """The disk takes no more of a segment, and gives nothing back."""
     read_only = os.open(file, os.O_RDONLY)
     os.dup2(read_only, segments._descriptor)
@@ -135,14 +135,14 @@ def make_read_only(segments: Segments, file) -> None:
 
 
 def test_what_could_not_be_taken_back_is_void_before_anything_else_is_acknowledged(tmp_path):
-    segments = Segments(tmp_path)
+    segments = JournalFiles(tmp_path)
     segments.append([b"first"])
     (file,) = find_segments(tmp_path)
-    other = Segments(tmp_path / "other")
+    other = JournalFiles(tmp_path / "other")
     other.append([b"refused"])
     (written,) = find_segments(tmp_path / "other")
     make_read_only(segments, file)
-    with pytest.raises(UncertainError):
+    with pytest.raises(UncertainStorageError):
         segments.append([b"refused"])
     with file.open("ab") as stream:  # the disk had it after all
         stream.write(written.read_bytes().splitlines(keepends=True)[-1])
@@ -153,10 +153,10 @@ def test_what_could_not_be_taken_back_is_void_before_anything_else_is_acknowledg
 
 
 def test_nothing_is_moved_while_it_is_uncertain_what_a_segment_holds(tmp_path):
-    segments = Segments(tmp_path)
+    segments = JournalFiles(tmp_path)
     segments.append([b"first"])
     make_read_only(segments, *find_segments(tmp_path))
-    with pytest.raises(UncertainError):
+    with pytest.raises(UncertainStorageError):
         segments.append([b"refused"])
     with full_disk(4), pytest.raises(OSError, match="File too large"):
         segments.cut()
@@ -165,7 +165,7 @@ def test_nothing_is_moved_while_it_is_uncertain_what_a_segment_holds(tmp_path):
 
 def test_a_damaged_line_is_set_aside_and_costs_its_neighbours_nothing(con, warehouse, caplog):
     folder = journal_folder(warehouse)
-    segments = Segments(folder)
+    segments = JournalFiles(folder)
     names = [f"V-{number}" for number in range(5)]
     segments.append([text_of(entry(name)) for name in names])
     (file,) = segments.cut()
@@ -184,7 +184,7 @@ def test_a_damaged_line_is_set_aside_and_costs_its_neighbours_nothing(con, wareh
 
 def test_reading_a_journal_twice_stores_its_entries_once(con, warehouse):
     folder = journal_folder(warehouse)
-    segments = Segments(folder)
+    segments = JournalFiles(folder)
     segments.append([text_of(entry("V-1")), text_of(entry("V-2", error="png: it is no image", image_id=None))])
     (file,) = segments.cut()
     data = file.read_bytes()
@@ -217,7 +217,7 @@ def test_the_same_question_has_the_answer_that_is_on_record(con, warehouse, ledg
     assert [stored.result(30).label for stored in waiting] == ["good", "good"]
     ledger.flush()
     assert ledger.find(second) == first
-    later = Ledger(Session.of(con).cursor, journal_folder(warehouse))  # of a server that knows nothing of it
+    later = VerdictJournal(Session.of(con).cursor, journal_folder(warehouse))  # of a server that knows nothing of it
     assert later.add(second).result(30) is second
     later.close()
     assert ledger.find(second) == first
@@ -301,7 +301,7 @@ def test_threads_that_finish_nothing_for_long_are_in_trouble(alone, monkeypatch)
 
 
 def test_a_kept_image_is_written_again_if_it_was_torn(tmp_path):
-    album, data = Album(tmp_path / "served"), picture(1)
+    album, data = KeptImages(tmp_path / "served"), picture(1)
     file = tmp_path / "served" / "ab" / f"{'ab' * 32}.jpeg"
     for there in (None, b"", data[:100], data[:-1] + b"x", data):
         if there is not None:
@@ -326,7 +326,7 @@ def synced(monkeypatch):
 
     monkeypatch.setattr(os, "fsync", note)
     if hasattr(os, "F_FULLFSYNC"):
-        monkeypatch.setattr("models_py.durable.fcntl.fcntl", lambda descriptor, _: note(descriptor))
+        monkeypatch.setattr("models_py.files.durable.fcntl.fcntl", lambda descriptor, _: note(descriptor))
     return found
 
 
@@ -347,8 +347,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_folder_is(tmp
 def test_what_a_server_promises_to_keep_is_on_the_disk(served, tmp_path, synced):
     warehouse = tmp_path / "w.duckdb"
     version = register(served, "again", load(served, "kind"), [picture(3)], None, Origin({}, {}))
-    image = Album(files_folder(warehouse) / "served").keep(picture(4), "ab" * 32, "jpeg").result(30)
-    Segments(journal_folder(warehouse)).append([b"{}"])
+    image = KeptImages(files_folder(warehouse) / "served").keep(picture(4), "ab" * 32, "jpeg").result(30)
+    JournalFiles(journal_folder(warehouse)).append([b"{}"])
     kept = [*version.folder.iterdir(), image, publish(warehouse), *find_segments(journal_folder(warehouse))]
     for path in map(type(warehouse), kept):
         assert path.stat().st_ino in synced, path
@@ -359,7 +359,7 @@ def test_what_a_server_promises_to_keep_is_on_the_disk(served, tmp_path, synced)
 
 def test_a_journal_that_was_killed_in_the_middle_of_a_line_is_taken_in_when_the_warehouse_is_opened(warehouse):
     connect(warehouse).close()
-    segments = Segments(journal_folder(warehouse))
+    segments = JournalFiles(journal_folder(warehouse))
     segments.append([text_of(entry("V-1"))])
     (file,) = segments.cut()
     with file.open("ab") as stream:

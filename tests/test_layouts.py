@@ -16,7 +16,7 @@ from conftest import picture, write_board
 from PIL import Image
 
 from models_py.errors import LayoutError
-from models_py.ingest import Options, ingest, open_tree
+from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.layouts import Label, Reject, layout_named, layouts, recognise
 from udfs import connect
 
@@ -538,8 +538,8 @@ def test_a_manifest_with_other_names_is_read_through_column(con, tmp_path):
     ):
         ingest(con, tree, tmp_path)
     with pytest.raises(LayoutError, match=r"--column: must name one of uri, .*but got 'url'"):
-        ingest(con, tree, tmp_path, Options(columns={"url": "image_path"}))
-    report = ingest(con, tree, tmp_path, Options(columns={"uri": "image_path", "label": "defect"}))
+        ingest(con, tree, tmp_path, IngestOptions(columns={"url": "image_path"}))
+    report = ingest(con, tree, tmp_path, IngestOptions(columns={"uri": "image_path", "label": "defect"}))
     assert (report.added.images, report.added.annotations) == (1, 1)
 
 
@@ -900,5 +900,5 @@ def test_a_label_given_at_an_impossible_time_is_loaded_without_it(con, tmp_path)
 
 
 def test_a_product_that_is_said_goes_before_the_folders_name(con, boards, tmp_path):
-    ingest(con, open_tree(str(boards), tmp_path), tmp_path, Options(product_type="PCB-X"))
+    ingest(con, open_tree(str(boards), tmp_path), tmp_path, IngestOptions(product_type="PCB-X"))
     assert con.execute("select distinct product_type from raw.inspections").fetchall() == [("PCB-X",)]

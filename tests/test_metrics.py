@@ -7,9 +7,9 @@ from random_boxes import LABELS, by_pycocotools, random_boxes
 
 from models_py.metrics import (
     Boxes,
-    Costs,
-    Limits,
-    Mistakes,
+    MistakeCosts,
+    MistakeLimits,
+    MistakeRates,
     OperatingPoint,
     SegmentationCounts,
     accuracy,
@@ -355,7 +355,7 @@ def test_segmentation_agrees_with_scikit_learn(seed):
 
 
 def test_the_cheapest_threshold_lies_in_the_middle_of_its_gap():
-    assert choose([0.1, 0.2, 0.6, 0.9], [False, False, True, True], Costs()) == OperatingPoint(
+    assert choose([0.1, 0.2, 0.6, 0.9], [False, False, True, True], MistakeCosts()) == OperatingPoint(
         threshold=pytest.approx(0.4),
         escapes=0,
         overkills=0,
@@ -369,11 +369,11 @@ DEFECTIVE = [False] * 5 + [True] * 5
 
 
 def test_a_threshold_that_rejects_too_many_good_ones_has_the_cheapest_other_one_as_alternative():
-    chosen = choose(KNOWN, DEFECTIVE, Costs())
+    chosen = choose(KNOWN, DEFECTIVE, MistakeCosts())
     assert (chosen.threshold, chosen.escapes, chosen.overkills) == (pytest.approx(0.125), 0, 4)
-    breach = check_limits(KNOWN, DEFECTIVE, chosen.threshold, Costs(), Limits())
-    assert breach.point == Mistakes(chosen.threshold, 0, 4)
-    assert breach.alternative == Mistakes(pytest.approx(0.55), 1, 0)
+    breach = check_limits(KNOWN, DEFECTIVE, chosen.threshold, MistakeCosts(), MistakeLimits())
+    assert breach.point == MistakeRates(chosen.threshold, 0, 4)
+    assert breach.alternative == MistakeRates(pytest.approx(0.55), 1, 0)
     assert breach.sentence("part@1") == (
         "part@1 rejects 4 of 5 good validation images and passes 0 of 5 defective ones at its threshold 0.125; the "
         "limits are 20% of the good and 20% of the defective. At 0.55 it rejects 0 of 5 good validation images and "
@@ -382,83 +382,85 @@ def test_a_threshold_that_rejects_too_many_good_ones_has_the_cheapest_other_one_
 
 
 def test_a_threshold_with_as_many_mistakes_as_allowed_needs_no_warning():
-    assert check_limits(KNOWN, DEFECTIVE, 0.5, Costs(), Limits()) is None
-    assert check_limits(KNOWN, DEFECTIVE, 0.4, Costs(), Limits()).point == Mistakes(0.4, 1, 2)
-    assert check_limits(KNOWN, DEFECTIVE, 0.7, Costs(), Limits()).alternative == Mistakes(pytest.approx(0.55), 1, 0)
-    assert check_limits([0.2, 0.3], [True, True], 0.1, Costs(), Limits()) is None
-    assert check_limits([], [], 0.1, Costs(), Limits()) is None
+    assert check_limits(KNOWN, DEFECTIVE, 0.5, MistakeCosts(), MistakeLimits()) is None
+    assert check_limits(KNOWN, DEFECTIVE, 0.4, MistakeCosts(), MistakeLimits()).point == MistakeRates(0.4, 1, 2)
+    assert check_limits(KNOWN, DEFECTIVE, 0.7, MistakeCosts(), MistakeLimits()).alternative == MistakeRates(
+        pytest.approx(0.55), 1, 0
+    )
+    assert check_limits([0.2, 0.3], [True, True], 0.1, MistakeCosts(), MistakeLimits()) is None
+    assert check_limits([], [], 0.1, MistakeCosts(), MistakeLimits()) is None
 
 
 def test_where_no_threshold_keeps_both_limits_the_sentence_says_so():
-    strict = Limits(escape=0.1)
-    breach = check_limits(KNOWN, DEFECTIVE, 0.125, Costs(), strict)
-    assert breach.alternative == Mistakes(pytest.approx(0.55), 1, 0)
+    strict = MistakeLimits(escape=0.1)
+    breach = check_limits(KNOWN, DEFECTIVE, 0.125, MistakeCosts(), strict)
+    assert breach.alternative == MistakeRates(pytest.approx(0.55), 1, 0)
     assert "No threshold keeps both limits" in breach.sentence("part@1")
-    escapes_alone = check_limits(KNOWN, DEFECTIVE, 0.85, Costs(), strict)
+    escapes_alone = check_limits(KNOWN, DEFECTIVE, 0.85, MistakeCosts(), strict)
     assert escapes_alone.alternative is None
     assert escapes_alone.sentence("part@1").endswith("does not tell good from defective well enough.")
-    equal = check_limits([0.5, 0.5], [True, False], 0.5, Costs(), Limits())
+    equal = check_limits([0.5, 0.5], [True, False], 0.5, MistakeCosts(), MistakeLimits())
     assert equal.alternative is None, "rejecting nothing is no alternative"
 
 
 def test_the_threshold_moves_with_what_mistakes_cost():
     scores, flags = [0.1, 0.2, 0.3, 0.5, 0.9], [False, True, False, False, True]
-    dear_escapes = choose(scores, flags, Costs())
+    dear_escapes = choose(scores, flags, MistakeCosts())
     assert (dear_escapes.threshold, dear_escapes.cost) == (pytest.approx(0.15), 2.0)
     assert dear_escapes.reason.endswith("5 validation images: 0 escapes x 10 + 2 overkills x 1")
-    dear_overkills = choose(scores, flags, Costs(escape=1.5, overkill=4))
+    dear_overkills = choose(scores, flags, MistakeCosts(escape=1.5, overkill=4))
     assert (dear_overkills.threshold, dear_overkills.cost) == (pytest.approx(0.7), 1.5)
     assert dear_overkills.reason.endswith("5 validation images: 1 escape x 1.5 + 0 overkills x 4")
 
 
 def test_of_equal_costs_the_widest_gap_wins():
     # Rejecting from 0.15 makes one overkill, rejecting from 0.6 one escape: equal when both cost 1.
-    point = choose([0.1, 0.2, 0.3, 0.9], [False, True, False, True], Costs(1, 1))
+    point = choose([0.1, 0.2, 0.3, 0.9], [False, True, False, True], MistakeCosts(1, 1))
     assert (point.threshold, point.escapes, point.overkills) == (pytest.approx(0.6), 1, 0)
 
 
 def test_equal_scores_are_never_parted():
-    point = choose([0.5, 0.5, 0.7], [False, True, True], Costs())
+    point = choose([0.5, 0.5, 0.7], [False, True, True], MistakeCosts())
     assert (point.threshold, point.escapes, point.overkills) == (pytest.approx(0.4), 0, 1)
 
 
 def test_rejecting_all_or_nothing_lies_beyond_the_outermost_score():
-    everything = choose([0.2, 0.6], [True, True], Costs())
+    everything = choose([0.2, 0.6], [True, True], MistakeCosts())
     assert (everything.threshold, everything.escapes) == (pytest.approx(0.0), 0)
     assert "2 validation images (none of them good)" in everything.reason
-    nothing = choose([0.2, 0.6], [False, False], Costs())
+    nothing = choose([0.2, 0.6], [False, False], MistakeCosts())
     assert (nothing.threshold, nothing.overkills) == (pytest.approx(0.8), 0)
     assert "(none of them defective)" in nothing.reason
-    assert choose([0.5], [True], Costs()).threshold == 0.5
-    assert choose([0.5], [False], Costs()).threshold == pytest.approx(0.5)
-    assert np.float32(0.5) < choose([0.5], [False], Costs()).threshold
+    assert choose([0.5], [True], MistakeCosts()).threshold == 0.5
+    assert choose([0.5], [False], MistakeCosts()).threshold == pytest.approx(0.5)
+    assert np.float32(0.5) < choose([0.5], [False], MistakeCosts()).threshold
 
 
 def test_a_threshold_beyond_the_outermost_score_stays_among_the_possible_ones():
-    everything = choose([0.1, 0.9], [True, True], Costs(), possible=(0, 1))
+    everything = choose([0.1, 0.9], [True, True], MistakeCosts(), possible=(0, 1))
     assert everything.threshold == 0.0
-    nothing = choose([0.1, 0.9], [False, False], Costs(), possible=(0, 1))
+    nothing = choose([0.1, 0.9], [False, False], MistakeCosts(), possible=(0, 1))
     assert (nothing.threshold, nothing.overkills) == (1.0, 0)
-    saturated = choose([0.5, 1.0], [False, False], Costs(), possible=(0, 1))
+    saturated = choose([0.5, 1.0], [False, False], MistakeCosts(), possible=(0, 1))
     assert saturated.threshold == 1 + 2**-23, "1 would reject the score of 1"
     check_threshold("classify", (), "*", saturated.threshold)
     found = [truth((0, 0, 1, 1, "hole"))], [boxes((5, 5, 6, 6, "hole", 0.9), (8, 8, 9, 9, "hole", 0.3))]
-    assert choose_boxes(*found, Costs(), possible=(0, 1)).threshold == 1.0
+    assert choose_boxes(*found, MistakeCosts(), possible=(0, 1)).threshold == 1.0
 
 
 def test_a_threshold_cannot_be_chosen_without_usable_scores():
     with pytest.raises(ValueError, match="at least one validation image"):
-        choose([], [], Costs())
+        choose([], [], MistakeCosts())
     with pytest.raises(ValueError, match="must be finite"):
-        choose([0.5, np.inf], [False, True], Costs())
+        choose([0.5, np.inf], [False, True], MistakeCosts())
     with pytest.raises(ValueError, match="must be 0 or more, but got escape -1"):
-        Costs(escape=-1)
+        MistakeCosts(escape=-1)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_threshold_is_cheaper_than_the_chosen_one(seed):
     scores, flags = random_ranking(seed, 50)
-    point = choose(scores, flags, Costs(7, 3))
+    point = choose(scores, flags, MistakeCosts(7, 3))
     costs = [
         7 * np.sum(flags & (scores < t)) + 3 * np.sum(~flags & (scores >= t)) for t in (*np.unique(scores), np.inf)
     ]
@@ -496,7 +498,7 @@ def test_boxes_in_vain_are_overkills_and_missed_ones_escapes():
         boxes((0, 0, 10, 10, "hole", 0.8), (50, 0, 60, 10, "hole", 0.2)),
         boxes((0, 0, 10, 10, "hole", 0.4)),
     ]
-    assert choose_boxes(true, said, Costs()) == OperatingPoint(
+    assert choose_boxes(true, said, MistakeCosts()) == OperatingPoint(
         threshold=pytest.approx(0.6),
         escapes=1,
         overkills=0,
@@ -506,15 +508,15 @@ def test_boxes_in_vain_are_overkills_and_missed_ones_escapes():
 
 
 def test_a_threshold_for_boxes_is_the_middle_where_nothing_was_predicted():
-    point = choose_boxes([truth((0, 0, 1, 1, "hole"))], [truth()], Costs())
+    point = choose_boxes([truth((0, 0, 1, 1, "hole"))], [truth()], MistakeCosts())
     assert (point.threshold, point.escapes, point.overkills, point.cost) == (0.5, 1, 0, 10.0)
-    assert choose_boxes([], [], Costs()).cost == 0.0
+    assert choose_boxes([], [], MistakeCosts()).cost == 0.0
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_threshold_for_boxes_is_cheaper_when_matching_anew_at_each(seed):
     truths, predictions = random_boxes(seed, 10, 12, 20)
-    point = choose_boxes(truths, predictions, Costs(3, 2), iou=0.4)
+    point = choose_boxes(truths, predictions, MistakeCosts(3, 2), iou=0.4)
 
     def mistakes(threshold: float) -> tuple[int, int]:
         escapes = overkills = 0

@@ -10,7 +10,7 @@ from conftest import duckspect, picture, write_board
 from test_ingest import load, reasons, state
 from test_layouts import MAKERS, write
 
-import models_py.location as location
+import models_py.warehouse.location as location
 from models_py.errors import DuckspectError
 from models_py.ingest import ingest, open_tree, relocate
 from models_py.layouts import normal_url
@@ -424,7 +424,7 @@ def test_ingest_says_what_moved_and_what_vanished(boards, tmp_path, warehouse):
 
 
 def test_frozen_rows_are_found_where_their_images_are_now(con, tmp_path):
-    from models_py.snapshot import freeze, locate
+    from models_py.datasets import freeze, locate
 
     for folder in ("here", "gone"):
         SETS["mvtec"](tmp_path / folder)

@@ -8,9 +8,9 @@ from conftest import duckspect
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from udfs.cli._progress import Bar, Log, duration
-from udfs.cli._publish import SparePublisher
-from udfs.counter import Counter, read_count
+from udfs.cli.progress import BarDisplay, LogDisplay, duration
+from udfs.cli.published_copy import SparePublisher
+from udfs.image_counter import ImageCounter, read_count
 
 
 class Clock:
@@ -34,7 +34,7 @@ def lines(log, capsys):
 
 
 def test_a_line_says_what_is_done_how_fast_and_how_long_it_takes(clock, capsys):
-    log = Log(clock=clock)
+    log = LogDisplay(clock=clock)
     assert lines(log, capsys) == ""
     log.update("Hashing", 0, 956)
     clock.now += 10
@@ -50,7 +50,7 @@ def test_a_line_says_what_is_done_how_fast_and_how_long_it_takes(clock, capsys):
 
 
 def test_a_stage_that_goes_on_keeps_its_rate_and_one_that_begins_again_does_not(clock, capsys):
-    log = Log(clock=clock)
+    log = LogDisplay(clock=clock)
     log.update("Training", 1000, 2000, "steps", "epoch 5/10")  # resumed: these were not done now
     clock.now += 50
     log.update("Validating", 8, 8)
@@ -65,7 +65,7 @@ def test_a_stage_that_goes_on_keeps_its_rate_and_one_that_begins_again_does_not(
 
 
 def test_a_log_is_silent_once_the_result_comes(clock, capsys):
-    log = Log(clock=clock)
+    log = LogDisplay(clock=clock)
     log.update("Scoring", 5)
     log.close()
     assert lines(log, capsys) == ""
@@ -81,7 +81,7 @@ def test_a_terminal_shows_the_same_facts_and_the_sentences_above(clock):
         TextColumn("{task.fields[words]}"),
     )
     with Progress(*columns, console=console, auto_refresh=False) as bar:
-        shown = Bar(bar, clock)
+        shown = BarDisplay(bar, clock)
         shown.update("Hashing", 0, 956)
         clock.now += 10
         shown.update("Hashing", 400, 956)
@@ -139,5 +139,5 @@ def test_copies_are_left_after_changes_but_not_too_often(clock):
 def test_a_count_is_read_by_another_process(tmp_path):
     file = tmp_path / "count"
     assert read_count(file) == 0
-    Counter(str(file)).add(7)
+    ImageCounter(str(file)).add(7)
     assert read_count(file) == 7

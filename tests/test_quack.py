@@ -11,7 +11,7 @@ import requests
 from server import free_port, serving
 from waiting import PATIENCE, wait_for
 
-from udfs.serving._quack import load_quack
+from udfs.serving.quack import load_quack
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_nobody_attaches_without_a_token(server, token):
 
 
 def test_a_token_that_is_taken_away_ends_what_it_began(server):
-    from udfs.tokens import add_token, remove_token
+    from udfs.serving.tokens import add_token, remove_token
 
     server.tokens["guest"] = add_token(server.tokens_file, "guest", "reader")
     con = server.attach("guest")

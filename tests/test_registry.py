@@ -14,10 +14,10 @@ import torch
 from conftest import picture
 from drawn import SIDE, draw_parts, fill_table
 
-from models_py.classify.task import rebuild_empty
+from models_py.datasets import freeze
 from models_py.errors import DuckspectError, RegistryError
-from models_py.model import Spec
-from models_py.preprocess import Preprocess
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import ModelSpec
 from models_py.registry import (
     Origin,
     aliases,
@@ -38,11 +38,11 @@ from models_py.registry import (
     set_operating_point,
     transfer,
 )
-from models_py.registry._versions import INCOMING
-from models_py.snapshot import freeze
-from models_py.tasks import Threshold
+from models_py.registry.versions import INCOMING
+from models_py.task import Threshold
+from models_py.tasks.classify.task import rebuild_empty
 from udfs import connect
-from udfs.cli._app import app
+from udfs.cli.app import app
 
 LABELS = ("bar", "good", "spot")
 
@@ -57,7 +57,7 @@ def con(tmp_path):
 def classifier(says=None, seed=0):
     """A small classifier with random weights; with `says`, one that says the same of every image."""
     torch.manual_seed(seed)
-    model = rebuild_empty(Spec("classify", "mobilenet_v3_small", LABELS, Preprocess(SIDE), {}))
+    model = rebuild_empty(ModelSpec("classify", "mobilenet_v3_small", LABELS, Preprocess(SIDE), {}))
     if says is not None:
         last = model.network.classifier[-1]
         torch.nn.init.zeros_(last.weight)
@@ -347,7 +347,7 @@ def test_an_archive_with_odd_thresholds_is_refused_before_anything_is_registered
         for name in whole.namelist():
             odd.writestr(name, thresholds if name == "thresholds.json" else whole.read(name))
     with pytest.raises(RegistryError, match=r"thresholds\.json: .*must"):
-        transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.Described())
+        transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.TensorFileDescription())
     assert list_versions(con, "copy") == []
 
 
@@ -438,7 +438,7 @@ def test_a_model_goes_to_another_warehouse_and_back(tmp_path, con):
     set_operating_point(con, "part@1", 0.2, "must not escape", label="spot")
     transfer.export(version, load(con, version), tmp_path / "part.zip")
     with connect(tmp_path / "other.duckdb") as other:
-        imported = transfer.import_file(other, tmp_path / "part.zip", "copy", transfer.Described())
+        imported = transfer.import_file(other, tmp_path / "part.zip", "copy", transfer.TensorFileDescription())
         again = load(other, imported)
         assert imported.snapshot_sha256 == version.snapshot_sha256
     wanted = load(con, version)
@@ -455,7 +455,7 @@ def test_an_archive_with_anything_else_in_it_is_refused(tmp_path, con, member):
     with zipfile.ZipFile(tmp_path / "part.zip", "a") as archive:
         archive.writestr(member, "x")
     with pytest.raises(RegistryError, match="which is no part of a model"):
-        transfer.import_file(con, tmp_path / "part.zip", "copy", transfer.Described())
+        transfer.import_file(con, tmp_path / "part.zip", "copy", transfer.TensorFileDescription())
     assert not (tmp_path / "evil").exists()
 
 
@@ -479,7 +479,7 @@ def test_an_archive_that_describes_no_model_is_refused_with_a_sentence(tmp_path,
         for file in version.folder.iterdir():
             archive.write(file, file.name)
     with pytest.raises(RegistryError, match=words):
-        transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.Described())
+        transfer.import_file(con, tmp_path / "odd.zip", "copy", transfer.TensorFileDescription())
     assert list_versions(con, "copy") == []
 
 
@@ -490,7 +490,7 @@ def test_a_damaged_archive_is_refused_with_a_sentence(tmp_path, con):
     data[len(data) // 2] ^= 1
     (tmp_path / "part.zip").write_bytes(data)
     with pytest.raises(RegistryError, match="is no whole model: BadZipFile"):
-        transfer.import_file(con, tmp_path / "part.zip", "copy", transfer.Described())
+        transfer.import_file(con, tmp_path / "part.zip", "copy", transfer.TensorFileDescription())
 
 
 _LOOP = """
@@ -574,7 +574,7 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
 def test_an_in_memory_warehouse_stores_no_models():
     import duckdb
 
-    from models_py.warehouse import migrate
+    from models_py.warehouse.database import migrate
 
     with duckdb.connect() as con:
         migrate(con)

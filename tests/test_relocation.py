@@ -12,12 +12,12 @@ from test_layouts import write
 from test_moved_files import counts, everything, names
 
 from models_py.errors import DuckspectError
-from models_py.ingest import Options, ingest, open_tree, relocate
-from models_py.location import StoredUris, is_relative, stored_uris
+from models_py.ingest import IngestOptions, ingest, open_tree, relocate
 from models_py.registry import find, frozen_rows
-from models_py.warehouse import migrate, migrations, sql_folder
+from models_py.warehouse.database import migrate, migrations, sql_folder
+from models_py.warehouse.location import StoredUris, is_relative, stored_uris
 from udfs import connect
-from udfs.build import publish
+from udfs.builds.build import publish
 
 SEEN = "select count(*) filter (error is null), count(*) from (select image_error(uri) as error from raw.inspections)"
 
@@ -171,7 +171,7 @@ def test_an_older_warehouse_is_migrated_and_all_that_is_known_of_its_units_stays
     write(root, "set/m.csv", b"uri,unit_id,label,mask_uri,line_id\n0.png,U0,dent,m0.png,L1\n1.png,U1,dent,m1.png,L1\n")
     with older(tmp_path, root / "w.duckdb") as con:
         ingest(con, open_tree(str(root / "set/m.csv"), root), root)
-        ingest(con, open_tree(str(root / "set/m.csv"), root), root, Options(station_id="S1"))
+        ingest(con, open_tree(str(root / "set/m.csv"), root), root, IngestOptions(station_id="S1"))
         con.execute(
             "insert into raw.reviews (inspection_id, verdict, label, reviewer, reviewed_at) "
             "select inspection_id, 'confirmed', 'dent', 'ana', now() from raw.inspections"
@@ -203,10 +203,10 @@ def test_an_older_warehouse_is_migrated_and_all_that_is_known_of_its_units_stays
 def test_a_migration_that_is_cut_off_leaves_the_older_warehouse(tmp_path, monkeypatch):
     write(tmp_path, "set/0.png", picture(0, format="png"))
     with older(tmp_path, tmp_path / "w.duckdb") as con:
-        ingest(con, open_tree(str(tmp_path / "set"), tmp_path), tmp_path, Options(layout="images"))
+        ingest(con, open_tree(str(tmp_path / "set"), tmp_path), tmp_path, IngestOptions(layout="images"))
         before = state(con)
     with monkeypatch.context() as patch:
-        patch.setattr("models_py.location._FOLLOW", "select error('cut off')")
+        patch.setattr("models_py.warehouse.location._FOLLOW", "select error('cut off')")
         with pytest.raises(duckdb.Error, match="cut off"):
             connect(tmp_path / "w.duckdb")
     with duckdb.connect(tmp_path / "w.duckdb") as con:
@@ -218,7 +218,7 @@ def test_a_migration_that_is_cut_off_leaves_the_older_warehouse(tmp_path, monkey
 def test_an_older_warehouse_that_was_moved_already_is_mended_by_relocate(tmp_path):
     write(tmp_path, "old/set/0.png", picture(0, format="png"))
     with older(tmp_path, tmp_path / "old/w.duckdb") as con:
-        ingest(con, open_tree(str(tmp_path / "old/set"), tmp_path), tmp_path, Options(layout="images"))
+        ingest(con, open_tree(str(tmp_path / "old/set"), tmp_path), tmp_path, IngestOptions(layout="images"))
         before = everything(con)
     (tmp_path / "old").rename(tmp_path / "new")
     warehouse = ("-w", str(tmp_path / "new/w.duckdb"))

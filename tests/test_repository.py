@@ -42,14 +42,14 @@ def test_only_one_module_imports_ultralytics():
     [
         "udfs",
         "udfs.cli",
-        "udfs.session",
-        "udfs.functions",
-        "udfs.ibis_functions",
+        "udfs.session.session",
+        "udfs.functions.register",
+        "udfs.functions.ibis_functions",
         "models_py.layouts",
         "models_py.ingest",
         "models_py.plant",
-        "models_py.architectures",
-        "models_py.tasks",
+        "models_py.model.architectures",
+        "models_py.task",
     ],
 )
 def test_torch_is_not_imported(module):
@@ -61,7 +61,7 @@ def test_torch_is_not_imported(module):
 def test_ultralytics_comes_without_telemetry_downloads_or_installs():
     code = (
         "import os\n"
-        "from models_py.ultralytics_gate import ultralytics\n"
+        "from models_py.yolo import ultralytics\n"
         "given = os.environ.get('OMP_NUM_THREADS')\n"
         "package = ultralytics()\n"
         "from ultralytics.utils import AUTOINSTALL, ONLINE\n"

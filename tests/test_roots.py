@@ -7,13 +7,13 @@ import pytest
 from conftest import picture
 
 from models_py.errors import ImageError
-from models_py.images import Limits
+from models_py.images import ImageLimits
 from models_py.images.decode import open_bytes
-from models_py.location import StoredUris
-from udfs.runtime._images import Images, Source
-from udfs.runtime._roots import VARIABLE, Roots
-from udfs.runtime._urls import split_roots
-from udfs.session import Session
+from models_py.warehouse.location import StoredUris
+from udfs.runtime.allowed_roots import VARIABLE, AllowedRoots
+from udfs.runtime.image_reader import ImageReader, ImageSource
+from udfs.runtime.urls import split_roots
+from udfs.session.session import Session
 
 PNG = picture(1, format="png")
 
@@ -49,7 +49,7 @@ def asked(monkeypatch):
 
 
 def read(uri):
-    return Images(Roots(list, StoredUris())).read(Source(uri, None))[0]
+    return ImageReader(AllowedRoots(list, StoredUris())).read(ImageSource(uri, None))[0]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_roots_may_be_folders_and_urls_and_neither_allows_the_other(tmp_path, mo
     monkeypatch.setenv(
         VARIABLE, f"s3://bucket/set:{tmp_path}/open:S3://other:http://Host:80/x:http://u@h/y:http://h/z?a"
     )
-    roots = Roots(list, StoredUris())
+    roots = AllowedRoots(list, StoredUris())
     assert roots.open("open/a.png").uri == f"{tmp_path}/open/a.png"
     assert roots.open("s3://bucket/set/a%b/c#1.png").uri == "s3://bucket/set/a%b/c#1.png"
     assert roots.open("s3://other/a.png").uri == "s3://other/a.png"
@@ -204,7 +204,7 @@ def test_an_image_with_a_query_allows_its_folder_and_no_other(con):
         )
     folders = Session.of(con)._folders()
     assert {"http://h/set", "s3://bucket/key?", "/images"} <= set(folders)
-    roots = Roots(lambda: folders, StoredUris())
+    roots = AllowedRoots(lambda: folders, StoredUris())
     assert roots.open("http://h/set/a.jpg?sign=/x/y").uri == "http://h/set/a.jpg?sign=/x/y"
     assert roots.open("s3://bucket/key?/b.jpg").uri == "s3://bucket/key?/b.jpg"
     with pytest.raises(ImageError, match="is outside"):
@@ -215,9 +215,9 @@ def test_an_image_with_a_query_allows_its_folder_and_no_other(con):
 @pytest.mark.parametrize("allow", [None, str], ids=["ours", "a query's"])
 def test_a_remote_file_is_read_no_further_than_the_limit(asked, name, allow):
     url = f"http://{asked[1]}"
-    assert open_bytes(f"{url}/{name}", allow, Limits(size_bytes=len(PNG))) == PNG
+    assert open_bytes(f"{url}/{name}", allow, ImageLimits(size_bytes=len(PNG))) == PNG
     with pytest.raises(ImageError, match=f"oversized: more than the limit of {len(PNG) - 1:,} bytes"):
-        open_bytes(f"{url}/{name}", allow, Limits(size_bytes=len(PNG) - 1))
+        open_bytes(f"{url}/{name}", allow, ImageLimits(size_bytes=len(PNG) - 1))
 
 
 def test_neither_is_a_file_here_or_in_another_store(tmp_path):
@@ -226,6 +226,6 @@ def test_neither_is_a_file_here_or_in_another_store(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     fsspec.filesystem("memory").pipe("/a.png", PNG)
     for uri in (str(tmp_path / "a.png"), "memory://a.png"):
-        assert open_bytes(uri, None, Limits(size_bytes=len(PNG))) == PNG
+        assert open_bytes(uri, None, ImageLimits(size_bytes=len(PNG))) == PNG
         with pytest.raises(ImageError, match=rf"a\.png: oversized: more than the limit of {len(PNG) - 1:,} bytes"):
-            open_bytes(uri, None, Limits(size_bytes=len(PNG) - 1))
+            open_bytes(uri, None, ImageLimits(size_bytes=len(PNG) - 1))

@@ -8,18 +8,18 @@ import torch
 from conftest import picture
 from waiting import PATIENCE
 
-from models_py.architectures import find_architecture
-from models_py.classify.task import Classifier
-from models_py.detect.task import BoxDetector
-from models_py.folding import fold_batch_norms
 from models_py.images.decode import decode
-from models_py.model import Spec
-from models_py.preprocess import Preprocess
+from models_py.model.architectures import find_architecture
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import ModelSpec
+from models_py.registry.compiled.folding import fold_batch_norms
+from models_py.tasks.classify.task import Classifier
+from models_py.tasks.detect.task import BoxDetector
 from udfs.runtime import PREDICT
-from udfs.runtime._budget import Budget
-from udfs.runtime._cache import ByteCache
-from udfs.runtime._engine import Engine, Prepared
-from udfs.runtime._places import Places
+from udfs.runtime.batcher import Batcher, PreparedInput
+from udfs.runtime.byte_cache import ByteCache
+from udfs.runtime.devices import DeviceGroup
+from udfs.runtime.memory_budget import MemoryBudget
 
 LABELS = ("a", "b", "c")
 
@@ -39,18 +39,20 @@ class Crowded(Classifier):
 def classifier(kind=Classifier):
     torch.manual_seed(0)
     network = find_architecture("classify", "mobilenet_v3_small").build(len(LABELS))
-    return kind(Spec("classify", "mobilenet_v3_small", LABELS, Preprocess(64), {}), network)
+    return kind(ModelSpec("classify", "mobilenet_v3_small", LABELS, Preprocess(64), {}), network)
 
 
 def prepared(model, count):
     images = [decode(picture(seed)) for seed in range(count)]
-    return images, [Prepared(model.prepare(image).permute(1, 2, 0).contiguous(), image.shape[1:]) for image in images]
+    return images, [
+        PreparedInput(model.prepare(image).permute(1, 2, 0).contiguous(), image.shape[1:]) for image in images
+    ]
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     model = classifier(Crowded)
     images, items = prepared(model, 10)
-    engine = Engine(model, "cpu", "fp32")
+    engine = Batcher(model, "cpu", "fp32")
     answers = [outcome.answer for outcome in engine.submit(PREDICT, {}, items).result().outcomes]
     assert Crowded.seen == (10, 5, 2, 3, 5, 2, 3)
     assert engine.batch <= 5
@@ -80,7 +82,7 @@ class OverflowingDetector(Overflowing, BoxDetector):
 
 def detector(kind):
     network = find_architecture("detect", "yolo11n").build(len(LABELS))
-    return kind(Spec("detect", "yolo11n", LABELS, Preprocess(64), {"*": 0.1}), network)
+    return kind(ModelSpec("detect", "yolo11n", LABELS, Preprocess(64), {"*": 0.1}), network)
 
 
 @pytest.mark.parametrize("found", [float("nan"), float("inf"), float("-inf")])
@@ -89,7 +91,7 @@ def test_an_image_whose_outputs_are_no_numbers_has_an_error_and_is_never_good(mo
     monkeypatch.setattr(Overflowing, "found", found)
     model = make()
     _, items = prepared(model, 3)
-    first, second, third = Engine(model, "cpu", "fp32").submit(PREDICT, {"*": 0.1}, items).result().outcomes
+    first, second, third = Batcher(model, "cpu", "fp32").submit(PREDICT, {"*": 0.1}, items).result().outcomes
     assert second.answer is None
     assert "outputs for this image are NaN or infinite" in second.error
     assert first.error is third.error is None
@@ -103,7 +105,7 @@ def test_another_error_of_the_network_is_not_taken_for_a_lack_of_memory():
 
     model = classifier(Broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        Engine(model, "cpu", "fp32").submit(PREDICT, {}, prepared(model, 4)[1]).result()
+        Batcher(model, "cpu", "fp32").submit(PREDICT, {}, prepared(model, 4)[1]).result()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_a_cache_forgets_what_was_not_asked_for_longest():
 
 
 def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more():
-    budget = Budget(100)
+    budget = MemoryBudget(100)
     most, held, lock = [0], [0], threading.Lock()
 
     def borrow(size):
@@ -169,7 +171,7 @@ def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more
 
 def test_an_order_alone_gets_all_cores_and_others_one_each(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # whatever this machine has, or another test has left
-    found = Places([torch.device("cpu")])
+    found = DeviceGroup([torch.device("cpu")])
     gate = threading.Event()
     assert found.choose() is found.first
     running = found.first.submit(gate.wait)
@@ -181,7 +183,7 @@ def test_an_order_alone_gets_all_cores_and_others_one_each(monkeypatch):
 def test_orders_that_wait_share_a_forward_pass_and_each_gets_its_own():
     model = classifier()
     images, items = prepared(model, 9)
-    engine, gate = Engine(model, "cpu", "fp32"), threading.Event()
+    engine, gate = Batcher(model, "cpu", "fp32"), threading.Event()
     slow = replace(PREDICT, name="slow", run=lambda model, batch: gate.wait(PATIENCE) and model.forward(batch))
     first = engine.submit(slow, {}, items[:1])
     orders = [engine.submit(PREDICT, {}, [item]) for item in items]
@@ -201,8 +203,8 @@ def test_one_broken_order_fails_alone():
 
     model = classifier(Picky)
     _, items = prepared(model, 6)
-    bad = Prepared(torch.full_like(items[0].square, 255), items[0].size)
-    engine = Engine(model, "cpu", "fp32")
+    bad = PreparedInput(torch.full_like(items[0].square, 255), items[0].size)
+    engine = Batcher(model, "cpu", "fp32")
     orders = [engine.submit(PREDICT, {}, [item]) for item in (*items[:3], bad, *items[3:])]
     failed = [order.exception(PATIENCE) is not None for order in orders]
     assert failed == [False, False, False, True, False, False, False]
@@ -211,7 +213,7 @@ def test_one_broken_order_fails_alone():
 def test_a_model_that_is_always_asked_leaves_turns_to_another():
     model, other = classifier(), classifier()
     _, items = prepared(model, 8)
-    busy, quiet = Engine(model, "cpu", "fp32"), Engine(other, "cpu", "fp32")
+    busy, quiet = Batcher(model, "cpu", "fp32"), Batcher(other, "cpu", "fp32")
     enough, running = threading.Event(), []
 
     def ask_again(_=None):

@@ -19,7 +19,7 @@ from server import Server, at_once, serving
 from waiting import PATIENCE, wait_for
 
 from udfs import connect
-from udfs.ledger import journal_folder
+from udfs.verdicts.journal import journal_folder
 
 
 def png(seed: int, defect: str | None = "spot") -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import MetaData, Table, create_engine, func, inspect, select, text, types
 from sqlalchemy.exc import SQLAlchemyError
 
-from udfs.build import publish
+from udfs.builds.build import publish
 
 VIEWS = sorted(file.stem for file in (Path(__file__).parents[1] / "dbt_project/models/kpi").glob("kpi_*.sql"))
 pytestmark = pytest.mark.filterwarnings("ignore:duckdb-engine doesn't yet support reflection on indices")

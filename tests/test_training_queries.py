@@ -6,12 +6,13 @@ from drawn import SIDE, part
 from PIL import Image
 from test_layouts import MAKERS, png, write
 
-from models_py.architectures import TASKS
+from models_py.datasets import freeze
+from models_py.datasets.prepared_images import class_mask
 from models_py.errors import DuckspectError
 from models_py.ingest import ingest, open_tree
-from models_py.snapshot import freeze
-from models_py.training import Silent, class_mask
-from models_py.workshop import train
+from models_py.model.architectures import TASKS
+from models_py.progress import SilentReport
+from models_py.training.train import train
 from udfs import connect
 
 LABELS = "raw.current_annotations"
@@ -268,7 +269,7 @@ def test_labels_that_a_review_replaced_are_left_out(con):
     assert frozen.notes == ("1 row left out: later reviews took their place (is_gold is false).",)
 
 
-class Notes(Silent):
+class Notes(SilentReport):
     """Remembers what training said."""
 
     def __init__(self):

@@ -13,8 +13,8 @@ from drawn import SIDE, draw_parts, fill_table
 
 from models_py.errors import DuckspectError
 from models_py.registry import find, load
-from models_py.tuning import Study
-from models_py.workshop import plan
+from models_py.training.train import plan
+from models_py.training.tuning import Study
 from udfs import connect
 
 QUERY = "select image, label from parts"

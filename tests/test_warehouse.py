@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from models_py.errors import WarehouseError
-from models_py.warehouse import files_folder, migrate, migrations, open_warehouse, warehouse_path
+from models_py.warehouse.database import files_folder, migrate, migrations, open_warehouse, warehouse_path
 from udfs import connect
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from models_py.ingest import Options, ingest, open_tree
+from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.plant import build
 from models_py.registry import promote, set_operating_point
-from models_py.workshop import train
+from models_py.training.train import train
 from udfs import connect
 
 BOARDS = """
@@ -23,7 +23,7 @@ def train_plant(folder: Path) -> Path:
     """Draw 120 units, ingest them, and train two versions of a board detector and a tile model; the warehouse."""
     build(folder / "plant", units=120, seed=7, workers=2)
     with connect(folder / "w.duckdb") as con:
-        ingest(con, open_tree(str(folder / "plant"), folder), folder, Options(source="demo"))
+        ingest(con, open_tree(str(folder / "plant"), folder), folder, IngestOptions(source="demo"))
         for epochs in (1, 2):
             options = {**QUICK, "epochs": epochs}
             promote(con, train(con, name="pcb", task="detect", query=BOARDS, options=options).reference, force="test")

@@ -1,5 +1,5 @@
-"""The counter: sessions, SQL functions, servers and the command line, over what `models_py` makes."""
+"""The SQL side: sessions, SQL functions, servers, builds and the command line, over what `models_py` makes."""
 
-from udfs.session import connect
+from udfs.session.session import connect
 
 __all__ = ["connect"]

@@ -26,16 +26,16 @@ from typing import Any
 import duckdb
 
 from models_py import __version__
-from models_py.durable import make_folders, put_in_place
 from models_py.errors import WarehouseError
-from models_py.location import is_relative, stored_uris
+from models_py.files.durable import make_folders, put_in_place
 from models_py.registry import list_versions
-from models_py.warehouse import files_folder, warehouse_path
-from udfs.build import copy_database
-from udfs.ledger import journal_folder
-from udfs.segments import find_damaged
-from udfs.session import Session, connect
-from udfs.tokens import tokens_path
+from models_py.warehouse.database import files_folder, warehouse_path
+from models_py.warehouse.location import is_relative, stored_uris
+from udfs.builds.build import copy_database
+from udfs.serving.tokens import tokens_path
+from udfs.session.session import Session, connect
+from udfs.verdicts.journal import journal_folder
+from udfs.verdicts.journal_files import find_damaged
 
 MANIFEST = "manifest.json"
 _FORMAT = 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import DuckspectError
 from models_py.suggestions import nearest
-from models_py.warehouse import transaction
-from udfs.session import connect
+from models_py.warehouse.database import transaction
+from udfs.session.session import connect
 
 if TYPE_CHECKING:
     import duckdb

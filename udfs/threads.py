@@ -24,7 +24,7 @@ _PREFIX = "duckspect-"
 _log = logging.getLogger("duckspect.serve")
 
 
-class Watched(Protocol):
+class WatchedThreads(Protocol):
     """One thread, or several that do the same."""
 
     name: str
@@ -38,7 +38,7 @@ _watched: weakref.WeakSet[Any] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
-def _watch(thread: Watched) -> None:
+def _watch(thread: WatchedThreads) -> None:
     with _lock:
         _watched.add(thread)
 
@@ -53,10 +53,10 @@ def is_able() -> bool:
     return not any(thread.is_vital and thread.trouble() for thread in _listed())
 
 
-def _listed() -> list[Watched]:
+def _listed() -> list[WatchedThreads]:
     """By name; of those with one name, one in trouble comes last."""
     with _lock:
-        found: list[Watched] = list(_watched)
+        found: list[WatchedThreads] = list(_watched)
     return sorted(found, key=lambda thread: (thread.name, bool(thread.trouble())))
 
 

@@ -49,8 +49,8 @@ def problems(folder: Path, before: Kept) -> Iterator[tuple[str, str]]:
 
 def _versions(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
     """Every file of every version is the one that was registered."""
-    from models_py.compiled import Compiled
-    from models_py.registry._artifact import read_spec
+    from models_py.registry.artifact import read_spec
+    from models_py.registry.compiled.network import CompiledNetwork
 
     for version in list_versions(con):
         try:
@@ -58,7 +58,7 @@ def _versions(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
                 if hashlib.sha256((version.folder / name).read_bytes()).hexdigest() != sha256:
                     yield "half", f"{version.reference}: {name} is another"
             if version.compiled_sha256:
-                Compiled(version.compiled_file, version.compiled_sha256)
+                CompiledNetwork(version.compiled_file, version.compiled_sha256)
         except (DuckspectError, OSError) as error:
             yield "half", f"{version.reference} is not whole: {error}"
 

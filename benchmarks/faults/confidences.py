@@ -31,14 +31,14 @@ def _add_overflowing(place: Path) -> None:
     """A classifier whose outputs are no numbers unless the image is black, as its golden one is."""
     import torch
 
-    from models_py.classify.task import rebuild_empty
-    from models_py.model import Spec
-    from models_py.preprocess import Preprocess
+    from models_py.model.preprocess import Preprocess
+    from models_py.model.trained_model import ModelSpec
     from models_py.registry import Origin, promote, register, set_operating_point
+    from models_py.tasks.classify.task import rebuild_empty
 
     torch.manual_seed(0)
     prepare = Preprocess(32, mean=(0.0, 0.0, 0.0), std=(1e-38, 1e-38, 1e-38))
-    model = rebuild_empty(Spec("classify", "mobilenet_v3_small", ("bad", "good"), prepare, {}))
+    model = rebuild_empty(ModelSpec("classify", "mobilenet_v3_small", ("bad", "good"), prepare, {}))
     with connect(place / ground.WAREHOUSE) as con:
         version = register(con, "overflow", model, [_picture(0)], None, Origin({}, {}))
         promote(con, version.reference)

@@ -14,7 +14,7 @@ from faults import checks, ground
 from faults.processes import Command, changes, run, state_of
 from faults.rows import Row
 from models_py.registry import aliases, list_versions
-from models_py.warehouse import applied_version, migrate, migrations
+from models_py.warehouse.database import applied_version, migrate, migrations
 from udfs import connect
 
 Ask = Callable[[Path], bool]

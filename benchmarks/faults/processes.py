@@ -17,11 +17,11 @@ from pathlib import Path
 _IMPORTED = (
     *("torch", "torchvision", "duckdb", "pandas", "pyarrow", "cv2", "rich.table", "rich.progress"),
     *(
-        "models_py.workshop",
+        "models_py.training.train",
         "models_py.registry.transfer",
-        "udfs.functions",
-        "udfs.macros",
-        "udfs.ledger",
+        "udfs.functions.register",
+        "udfs.functions.macros",
+        "udfs.verdicts.journal",
         "udfs.runtime",
     ),
     *("udfs.cli._ingest", "udfs.cli._registry", "udfs.cli._reports", "udfs.cli._train"),

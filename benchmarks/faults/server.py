@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faults import ground
 from faults.processes import Command, resident_megabytes
-from udfs.tokens import add_token
+from udfs.serving.tokens import add_token
 
 _BEGINS = 300.0
 

@@ -14,7 +14,7 @@ import duckdb
 from faults import ground
 from faults.rows import Row
 from udfs import connect
-from udfs.build import publish, published_path
+from udfs.builds.build import publish, published_path
 
 
 def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  # noqa: ARG001

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from faults import checks, ground
 from faults.processes import run
 from faults.rows import Row
-from models_py.warehouse import sql_folder
+from models_py.warehouse.database import sql_folder
 from udfs import connect
 
 _YEARS = range(2024, 2027)

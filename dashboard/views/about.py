@@ -8,25 +8,25 @@ from collections import Counter
 
 import streamlit as st
 
-from dashboard import look
-from dashboard.filters import Filters
-from dashboard.source import Source
+from dashboard import charts
+from dashboard.filters import PageFilters
+from dashboard.published_copy import PublishedCopy
 from models_py import __version__
-from models_py.warehouse import files_folder
+from models_py.warehouse.database import files_folder
 
 FILTERS: tuple[str, ...] = ()
 _LIBRARIES = ("duckdb", "torch", "torchvision", "ultralytics", "dbt-core", "dbt-duckdb", "ibis-framework", "streamlit")
 _LAYERS = ("source", "staging", "core", "evaluation", "quality", "kpi")
 
 
-def show(source: Source, filters: Filters) -> None:  # noqa: ARG001 - of everything
+def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 - of everything
     """Show the page."""
     st.title("About", anchor=False)
     st.markdown("Images, labels, models, predictions and KPIs in one DuckDB file; a model is a SQL function.")
     facts = source.rows("about").iloc[0]
     names = ("images", "inspections", "predictions", "defects", "reviews", "model_versions")
     for place, name in zip(st.columns(6), names, strict=True):
-        place.metric(name.replace("_", " ").capitalize(), look.count(facts[name]), border=True)
+        place.metric(name.replace("_", " ").capitalize(), charts.count(facts[name]), border=True)
     left, right = st.columns(2)
     with left.container(border=True):
         st.subheader("Health", anchor=False)
@@ -43,11 +43,11 @@ def show(source: Source, filters: Filters) -> None:  # noqa: ARG001 - of everyth
         _lineage(source)
 
 
-def _lineage(source: Source) -> None:
+def _lineage(source: PublishedCopy) -> None:
     """The dbt graph of the last build, by layer."""
     file = files_folder(source.warehouse) / "dbt" / "target" / "manifest.json"
     if not file.exists():
-        look.empty("The graph appears after the first `duckspect build`.")
+        charts.empty("The graph appears after the first `duckspect build`.")
         return
     manifest = json.loads(file.read_text())
     layer = dict.fromkeys(manifest["sources"], "source")
@@ -65,12 +65,14 @@ def _lineage(source: Source) -> None:
 
 
 def _dot(layer: dict[str, str], edges: list[tuple[str, str]]) -> str:
-    colours = dict(zip(_LAYERS, (look.GREY, look.SKY, look.BLUE, look.PINK, look.GREEN, look.ORANGE), strict=True))
+    colours = dict(
+        zip(_LAYERS, (charts.GREY, charts.SKY, charts.BLUE, charts.PINK, charts.GREEN, charts.ORANGE), strict=True)
+    )
     nodes = [
         f'"{key}" [label="{key.rsplit(".", 1)[-1]}", fillcolor="{colours[name]}"]'
         for key, name in sorted(layer.items())
     ]
     lines = [f'"{parent}" -> "{child}"' for parent, child in edges]
     box = 'shape=box, style="filled,rounded", color="transparent", height=0.25'
-    style = f'node [{box}, fontname="sans-serif", fontsize=10, fontcolor=white]; edge [color="{look.GREY}88"]'
+    style = f'node [{box}, fontname="sans-serif", fontsize=10, fontcolor=white]; edge [color="{charts.GREY}88"]'
     return f'digraph {{ rankdir=LR; bgcolor="transparent"; {style}; {"; ".join(nodes + lines)} }}'

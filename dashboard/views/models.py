@@ -7,21 +7,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import look
-from dashboard.filters import Filters
-from dashboard.source import Source
+from dashboard import charts
+from dashboard.filters import PageFilters
+from dashboard.published_copy import PublishedCopy
 from dashboard.write import promote_version, roll_back
 
 FILTERS: tuple[str, ...] = ()
 _SUBSETS = {"unseen": "images it never saw", "validation": "its validation images", "gate": "the gate's images"}
 
 
-def show(source: Source, filters: Filters) -> None:  # noqa: ARG001 - models are judged on frozen rows
+def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 - models are judged on frozen rows
     """Show the page."""
     st.title("Models", anchor=False)
     versions = source.rows("versions")
     if versions.empty:
-        look.empty("No model is registered yet. Train one: `duckspect train --help`.")
+        charts.empty("No model is registered yet. Train one: `duckspect train --help`.")
         return
     name = st.segmented_control(
         "Model",
@@ -54,7 +54,7 @@ def _versions(versions: pd.DataFrame, metrics: pd.DataFrame) -> None:
         shown, hide_index=True, column_config={"created_at": st.column_config.DatetimeColumn(format="D MMM YYYY HH:mm")}
     )
     if metrics.empty:
-        look.empty("No version was evaluated yet: its images are scored by the next `duckspect build`.")
+        charts.empty("No version was evaluated yet: its images are scored by the next `duckspect build`.")
         return
     table = metrics.pivot_table(index=["subset", "metric"], columns="version", values="value", sort=False)
     table.columns = [f"version {number}" for number in table.columns]
@@ -80,44 +80,44 @@ def _subset(rows: pd.DataFrame, size: str, key: str) -> pd.DataFrame:
 def _confusion(rows: pd.DataFrame) -> None:
     st.subheader("What is taken for what", anchor=False)
     if rows.empty:
-        look.empty("There are no labelled images to compare with.")
+        charts.empty("There are no labelled images to compare with.")
         return
     rows = _subset(rows, "pair_count", "confusion subset")
     places = st.columns(max(2, rows["version"].nunique()))
     for place, (version, found) in zip(places, rows.groupby("version"), strict=False):
         with place:
             st.caption(f"version {version}, {found['counted'].iloc[0]} by {found['counted'].iloc[0]}")
-            look.chart(look.confusion(found))
+            charts.chart(charts.confusion(found))
 
 
 def _curves(rows: pd.DataFrame) -> None:
     if rows.empty:
-        look.empty("There are no labelled images to draw curves from.")
+        charts.empty("There are no labelled images to draw curves from.")
         return
     rows = _subset(rows, "good_count", "curve subset")
     left, right = st.columns(2)
     with left:
         st.subheader("Precision and recall", anchor=False)
-        look.chart(
-            look.curves(rows.dropna(subset=["image_precision"]), "recall", "image_precision", ("recall", "precision"))
+        charts.chart(
+            charts.curves(rows.dropna(subset=["image_precision"]), "recall", "image_precision", ("recall", "precision"))
         )
     with right:
         st.subheader("ROC", anchor=False)
-        look.chart(look.curves(rows, "overkill_rate", "recall", ("good rejected", "defects found")))
+        charts.chart(charts.curves(rows, "overkill_rate", "recall", ("good rejected", "defects found")))
     st.caption("Of images: an image is defective if any region reaches the threshold.")
 
 
 def _learning(rows: pd.DataFrame) -> None:
     st.subheader("How it learned", anchor=False)
     if rows.empty:
-        look.empty("It was not trained here, or in no epochs.")
+        charts.empty("It was not trained here, or in no epochs.")
     else:
-        look.chart(look.learning(rows))
+        charts.chart(charts.learning(rows))
 
 
 def _what_if(rows: pd.DataFrame) -> None:
     if rows.empty:
-        look.empty("There are no labelled images to try a threshold on.")
+        charts.empty("There are no labelled images to try a threshold on.")
         return
     rows = _subset(rows, "good_count", "threshold subset")
     version = st.segmented_control(
@@ -141,10 +141,10 @@ def _what_if(rows: pd.DataFrame) -> None:
         "To change it: `duckspect models threshold`."
     )
     melted = rows.melt("threshold", ["escape_rate", "overkill_rate"], "rate", "share")
-    look.chart(look.rates(melted, chosen))
+    charts.chart(charts.rates(melted, chosen))
 
 
-def _promotion(source: Source, name: str, versions: pd.DataFrame) -> None:
+def _promotion(source: PublishedCopy, name: str, versions: pd.DataFrame) -> None:
     champion = versions[versions["aliases"].fillna("").str.contains("champion")]
     others = versions[~versions["reference"].isin(champion["reference"])]["reference"].tolist()
     left, right = st.columns(2)
@@ -175,6 +175,6 @@ def _changed(work: Any, said: str) -> None:
 
 def _history(rows: pd.DataFrame) -> None:
     if rows.empty:
-        look.empty("No alias was ever given.")
+        charts.empty("No alias was ever given.")
     else:
         st.dataframe(rows, hide_index=True)

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import look
-from dashboard.filters import Filters
+from dashboard import charts
+from dashboard.filters import PageFilters
 from dashboard.pictures import drawn
-from dashboard.source import Source
+from dashboard.published_copy import PublishedCopy
 
 FILTERS: tuple[str, ...] = ("time", "line", "product", "shift", "model")
 _KPIS = (
@@ -28,14 +28,14 @@ _KPIS = (
 _ICONS = {"drift": "trending_up", "out of control": "ssid_chart", "unreadable": "broken_image", "errors": "error"}
 
 
-def show(source: Source, filters: Filters) -> None:
+def show(source: PublishedCopy, filters: PageFilters) -> None:
     """Show the page."""
     st.title("Overview", anchor=False)
     values = filters.values
     now = source.rows("quality", **values).iloc[0]
     st.caption(
-        f"{filters.since:%d %b %Y} to {filters.until:%d %b %Y} · {look.count(now['unit_count'])} units inspected, "
-        f"{look.count(now['judged_count'])} judged{_waiting(now)} · changes are against the period before"
+        f"{filters.since:%d %b %Y} to {filters.until:%d %b %Y} · {charts.count(now['unit_count'])} units inspected, "
+        f"{charts.count(now['judged_count'])} judged{_waiting(now)} · changes are against the period before"
     )
     _kpis(source, filters, now)
     st.caption(_evidence(now))
@@ -43,19 +43,19 @@ def show(source: Source, filters: Filters) -> None:
     left, right = st.columns(2)
     with left.container(border=True):
         st.subheader("Defect Pareto", anchor=False)
-        _chart(source.rows("pareto", **values), look.pareto, "No defect was found in this period.")
+        _chart(source.rows("pareto", **values), charts.pareto, "No defect was found in this period.")
     with right.container(border=True):
         st.subheader("Lines by defects", anchor=False)
-        _chart(source.rows("defects_by_line", **values), look.heatmap, "No defect was found in this period.")
+        _chart(source.rows("defects_by_line", **values), charts.heatmap, "No defect was found in this period.")
     with left.container(border=True):
         st.subheader("Defects per day", anchor=False)
-        _chart(source.rows("defects_by_day", **values), look.trend, "No defect was found in this period.")
+        _chart(source.rows("defects_by_day", **values), charts.trend, "No defect was found in this period.")
     with right.container(border=True):
         st.subheader("How sure the models were", anchor=False)
-        _chart(source.rows("confidence", **values), look.confidence, "No defect was found in this period.")
+        _chart(source.rows("confidence", **values), charts.confidence, "No defect was found in this period.")
     with st.container(border=True):
         st.subheader("Is each line in control?", anchor=False)
-        _chart(source.rows("control_chart", **values), look.control, "No unit was scored in this period.")
+        _chart(source.rows("control_chart", **values), charts.control, "No unit was scored in this period.")
     _detections(source, values)
 
 
@@ -63,20 +63,20 @@ def _waiting(now: Any) -> str:
     """What the units that wait for a person can still do to the yield."""
     if not (now["review_count"] > 0):
         return ""
-    worst, best = look.percent(now["yield_pessimistic"]), look.percent(now["yield_optimistic"])
-    return f", {look.count(now['review_count'])} wait for review, so the yield will be between {worst} and {best}"
+    worst, best = charts.percent(now["yield_pessimistic"]), charts.percent(now["yield_optimistic"])
+    return f", {charts.count(now['review_count'])} wait for review, so the yield will be between {worst} and {best}"
 
 
-def _kpis(source: Source, filters: Filters, now: Any) -> None:
+def _kpis(source: PublishedCopy, filters: PageFilters, now: Any) -> None:
     before = source.rows("quality", **filters.before).iloc[0]
     days = source.rows("quality_by_day", **filters.values)
     for place, (title, name, colour, meaning) in zip(st.columns(len(_KPIS)), _KPIS, strict=True):
         line = days[name].dropna().tolist()
-        change = look.change(now[name], before[name])
+        change = charts.change(now[name], before[name])
         with place:
             st.metric(
                 title,
-                look.percent(now[name]),
+                charts.percent(now[name]),
                 change,
                 colour,  # type: ignore[arg-type]
                 help=meaning,
@@ -88,7 +88,7 @@ def _kpis(source: Source, filters: Filters, now: Any) -> None:
 
 def _evidence(now: Any) -> str:
     """What the false-positive and escape rates were measured on."""
-    good, defective, labelled = (look.count(now[f"{kind}_count"]) for kind in ("good", "defective", "labelled"))
+    good, defective, labelled = (charts.count(now[f"{kind}_count"]) for kind in ("good", "defective", "labelled"))
     return (
         f"False positives are counted on {good} good units and escapes on {defective} defective ones: those of the "
         f"{labelled} labelled or reviewed units that neither training nor the threshold saw."
@@ -109,19 +109,19 @@ def _alerts(rows: pd.DataFrame) -> None:
 
 def _chart(rows: pd.DataFrame, make: Any, nothing: str) -> None:
     if rows.empty:
-        look.empty(nothing)
+        charts.empty(nothing)
     else:
-        look.chart(make(rows))
+        charts.chart(make(rows))
 
 
-def _detections(source: Source, values: dict[str, Any]) -> None:
+def _detections(source: PublishedCopy, values: dict[str, Any]) -> None:
     st.subheader("Recent detections", anchor=False)
     rows = source.rows("detections", **values)
     if rows.empty:
-        look.empty("No defect was found in this period.")
+        charts.empty("No defect was found in this period.")
         return
     places = st.columns(4)
     for number, row in enumerate(rows.itertuples()):
         with places[number % 4]:
             picture = drawn(source, row.uri, list(row.regions))
-            look.picture(picture, f"{row.label} {row.confidence:.0%} · {row.line_id} · {row.unit_id}")
+            charts.picture(picture, f"{row.label} {row.confidence:.0%} · {row.line_id} · {row.unit_id}")

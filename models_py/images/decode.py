@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageFile
 
 from models_py.errors import ImageError
-from models_py.images.header import ImageFacts, Limits, probe
+from models_py.images.header import ImageFacts, ImageLimits, probe
 from models_py.images.jpeg import check_jpeg, decode_jpeg
 from models_py.images.libtiff import silence_libtiff
 from models_py.images.remote import fetch, too_large
@@ -34,7 +34,7 @@ _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _STRIP = 256
 
 
-def decode(data: bytes, limits: Limits | None = None) -> torch.Tensor:
+def decode(data: bytes, limits: ImageLimits | None = None) -> torch.Tensor:
     """Decode an image file to uint8 RGB (3, height, width); raise ImageError with the reason if that fails.
 
     16 bits are scaled to 8 by their full range, alpha is dropped, CMYK converted, the first frame of several taken, and
@@ -217,13 +217,13 @@ def decode_mask(data: bytes) -> torch.Tensor:
     return torch.from_numpy((values > (127 if has_greys else 0)).astype(np.uint8))
 
 
-def open_bytes(uri: str, allow: Callable[[str], str] | None = None, limits: Limits | None = None) -> bytes:
+def open_bytes(uri: str, allow: Callable[[str], str] | None = None, limits: ImageLimits | None = None) -> bytes:
     """Read a file or URL; raise ImageError with its name if that fails, or if it is larger than the limit.
 
     With `allow`, a web server's redirection is followed only to what it returns for the URL that the server names; it
     raises ImageError for what may not be read.
     """
-    most = (limits or Limits()).size_bytes
+    most = (limits or ImageLimits()).size_bytes
     if "://" in uri and not uri.startswith("file://"):
         return fetch(uri, allow, most)
     try:

@@ -27,7 +27,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ImageLimits:
     """The largest image that is accepted: against decompression bombs and files that are no pictures."""
 
     pixels: int = 250_000_000
@@ -46,7 +46,7 @@ def _format(name: str, magic: bytes) -> Callable[[_Prober], _Prober]:
     return add
 
 
-def probe(data: bytes, limits: Limits | None = None) -> ImageFacts:
+def probe(data: bytes, limits: ImageLimits | None = None) -> ImageFacts:
     """Read an image's header and check that its file is complete; raise ImageError with the reason if not."""
     if not data:
         raise IncompleteImageError("the file is empty")
@@ -56,7 +56,7 @@ def probe(data: bytes, limits: Limits | None = None) -> ImageFacts:
     raise ImageError(f"not an image: must start like {', '.join(_probers)}, but starts with {data[:8]!r}")
 
 
-_DEFAULT_LIMITS = Limits()
+_DEFAULT_LIMITS = ImageLimits()
 
 
 def _guard(name: str, prober: _Prober, data: bytes) -> ImageFacts:
@@ -66,7 +66,7 @@ def _guard(name: str, prober: _Prober, data: bytes) -> ImageFacts:
         raise IncompleteImageError(f"{name}: the header is truncated or damaged") from error
 
 
-def _accept(facts: ImageFacts, limits: Limits) -> ImageFacts:
+def _accept(facts: ImageFacts, limits: ImageLimits) -> ImageFacts:
     if facts.width < 1 or facts.height < 1:
         raise ImageError(f"{facts.format}: the header says {facts.width} x {facts.height} pixels")
     if facts.width * facts.height > limits.pixels:

@@ -1,19 +1,19 @@
 """Ingestion: from files in any known layout to the `raw` tables."""
 
-from models_py.ingest._archive import is_archive, unpacked
-from models_py.ingest._contradictions import Contradiction
-from models_py.ingest._load import Options, Report, ingest, open_tree
-from models_py.ingest._relocate import Move, Relocation, relocate
-from models_py.ingest._rows import Added
-from models_py.ingest._watch import watch
+from models_py.ingest.archive import is_archive, unpacked
+from models_py.ingest.contradictions import Contradiction
+from models_py.ingest.load import IngestOptions, IngestReport, ingest, open_tree
+from models_py.ingest.new_rows import RowCounts
+from models_py.ingest.relocate import FolderMove, Relocation, relocate
+from models_py.ingest.watch import watch
 
 __all__ = [
-    "Added",
     "Contradiction",
-    "Move",
-    "Options",
+    "FolderMove",
+    "IngestOptions",
+    "IngestReport",
     "Relocation",
-    "Report",
+    "RowCounts",
     "ingest",
     "is_archive",
     "open_tree",

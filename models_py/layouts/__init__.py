@@ -2,7 +2,7 @@
 
 from models_py.layouts._registry import Layout, layout_named, layouts, recognise, register
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical
-from models_py.layouts._stores import MISSING, LocalStore, RemoteStore, Stat, normal_url, real_path
+from models_py.layouts._stores import MISSING, FileStat, LocalStore, RemoteStore, normal_url, real_path
 from models_py.layouts._tree import Tree
 
 # isort: off
@@ -12,13 +12,13 @@ from models_py.layouts import manifest, deeppcb, mvtec, visa, lgp, magnetic_tile
 __all__ = [
     "GOOD",
     "MISSING",
+    "FileStat",
     "Label",
     "Layout",
     "LocalStore",
     "Reject",
     "RemoteStore",
     "Sample",
-    "Stat",
     "Tree",
     "canonical",
     "coco",

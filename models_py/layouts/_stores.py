@@ -16,7 +16,7 @@ from models_py.errors import LayoutError
 UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".crdownload", ".filepart"})
 
 
-class Stat(NamedTuple):
+class FileStat(NamedTuple):
     """What a listing says of a file; `version` changes when the bytes may have changed.
 
     Of what cannot be read the size is -1, and the version says why.
@@ -27,10 +27,10 @@ class Stat(NamedTuple):
     modified_ns: int | None
 
 
-MISSING = Stat(-1, "missing: there is no such file", None)
+MISSING = FileStat(-1, "missing: there is no such file", None)
 
 
-class Store(Protocol):
+class FileStore(Protocol):
     """Where the bytes are: list once, read many, say how the warehouse should call a file.
 
     `root` is the place as it was named, for readers that take a label from its last folder. `uri` is the one name
@@ -41,8 +41,8 @@ class Store(Protocol):
     root: str
     prefixes: tuple[str, ...]
 
-    def stat(self, path: str) -> Stat: ...
-    def list(self) -> Iterator[tuple[str, Stat]]: ...
+    def stat(self, path: str) -> FileStat: ...
+    def list(self) -> Iterator[tuple[str, FileStat]]: ...
     def read(self, path: str) -> bytes: ...
     def uri(self, path: str) -> str: ...
 
@@ -57,7 +57,7 @@ class LocalStore:
         self._folders: dict[str, str] = {}  # where listed folders are, and others by their absolute path
         self._uris: dict[str, str] = {}
 
-    def list(self) -> Iterator[tuple[str, Stat]]:
+    def list(self) -> Iterator[tuple[str, FileStat]]:
         if self._only is not None:
             yield self._only, self.stat(self._only)
             return
@@ -65,7 +65,7 @@ class LocalStore:
         self.prefixes = (_below(real),)
         yield from self._walk(self.root, real, "", frozenset())
 
-    def _walk(self, folder: str, real: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, Stat]]:
+    def _walk(self, folder: str, real: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, FileStat]]:
         """List a folder; `real` is where it is when all links are followed."""
         if real in above:  # a symbolic link that leads back up
             return
@@ -95,7 +95,7 @@ class LocalStore:
                 self._uris[prefix + entry.name] = os.path.realpath(entry.path)
             yield prefix + entry.name, stat
 
-    def stat(self, path: str) -> Stat:
+    def stat(self, path: str) -> FileStat:
         return _local_stat(os.stat(os.path.join(self.root, path)))
 
     def read(self, path: str) -> bytes:
@@ -147,10 +147,10 @@ def _irregular(mode: int) -> str | None:
     return f"it is {_KINDS.get(modes.S_IFMT(mode), 'a device')}, not a regular file"
 
 
-def _local_stat(stat: os.stat_result) -> Stat:
+def _local_stat(stat: os.stat_result) -> FileStat:
     if what := _irregular(stat.st_mode):
-        return Stat(-1, f"unreadable: {what}", None)
-    return Stat(stat.st_size, str(stat.st_mtime_ns), stat.st_mtime_ns)
+        return FileStat(-1, f"unreadable: {what}", None)
+    return FileStat(stat.st_size, str(stat.st_mtime_ns), stat.st_mtime_ns)
 
 
 def is_ignored(name: str) -> bool:
@@ -167,7 +167,7 @@ class RemoteStore:
         self._at: dict[str, str] = {}
         self.prefixes: tuple[str, ...] = (_below(str(self._fs.unstrip_protocol(self._base))),)
 
-    def list(self) -> Iterator[tuple[str, Stat]]:
+    def list(self) -> Iterator[tuple[str, FileStat]]:
         found: dict[str, dict[str, Any]] = self._fs.find(self._base, detail=True)
         for name in sorted(found):
             path = name[len(self._base) :].lstrip("/") or PurePosixPath(name).name
@@ -179,7 +179,7 @@ class RemoteStore:
             self._at[path] = name
             yield path, _remote_stat(info)
 
-    def stat(self, path: str) -> Stat:
+    def stat(self, path: str) -> FileStat:
         return _remote_stat(self._fs.info(self._name(path)))
 
     def read(self, path: str) -> bytes:
@@ -194,7 +194,7 @@ class RemoteStore:
         return self._at.get(path, f"{self._base}/{path}")
 
 
-class _Outside:
+class _UrlStore:
     """Files a manifest names by full URL."""
 
     def __init__(self, scheme: str) -> None:
@@ -202,10 +202,10 @@ class _Outside:
         self.prefixes: tuple[str, ...] = ()
         self._fs, _ = _filesystem(self.root)
 
-    def list(self) -> Iterator[tuple[str, Stat]]:
+    def list(self) -> Iterator[tuple[str, FileStat]]:
         return iter(())
 
-    def stat(self, path: str) -> Stat:
+    def stat(self, path: str) -> FileStat:
         return _remote_stat(self._fs.info(normal_url(path)))
 
     def read(self, path: str) -> bytes:
@@ -237,8 +237,8 @@ def normal_url(url: str) -> str:
 
 
 @cache
-def outside(scheme: str) -> Store:
-    return _Outside(scheme)
+def outside(scheme: str) -> FileStore:
+    return _UrlStore(scheme)
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -266,11 +266,11 @@ _VERSION_KEYS = (
 )
 
 
-def _remote_stat(info: dict[str, Any]) -> Stat:
+def _remote_stat(info: dict[str, Any]) -> FileStat:
     if info.get("type", "file") == "other":  # what fsspec calls pipes, sockets and devices
-        return Stat(-1, "unreadable: it is not a regular file", None)
+        return FileStat(-1, "unreadable: it is not a regular file", None)
     version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "unknown")
     modified = next(
         (info[key] for key in ("LastModified", "mtime", "created") if hasattr(info.get(key), "timestamp")), None
     )
-    return Stat(int(info.get("size") or 0), version, int(modified.timestamp() * 1e9) if modified else None)
+    return FileStat(int(info.get("size") or 0), version, int(modified.timestamp() * 1e9) if modified else None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
-from models_py.layouts._stores import MISSING, Stat, Store, outside
-from models_py.location import StoredUris
+from models_py.layouts._stores import MISSING, FileStat, FileStore, outside
+from models_py.warehouse.location import StoredUris
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
@@ -18,7 +18,7 @@ class Tree:
     """
 
     def __init__(
-        self, store: Store, files: dict[str, Stat] | None = None, listed: dict[str, Stat] | None = None
+        self, store: FileStore, files: dict[str, FileStat] | None = None, listed: dict[str, FileStat] | None = None
     ) -> None:
         self.store = store
         self.root = store.root
@@ -28,7 +28,7 @@ class Tree:
         self.uris = StoredUris()
         """How the warehouse that it is loaded into calls files."""
 
-    def stat(self, path: str) -> Stat | None:
+    def stat(self, path: str) -> FileStat | None:
         """Size and version of a file, None if there is none that can be read."""
         known = self._stat(path)
         return known if known.size >= 0 else None
@@ -37,7 +37,7 @@ class Tree:
         """Why there is no file of this name that can be read."""
         return self._stat(path).version
 
-    def _stat(self, path: str) -> Stat:
+    def _stat(self, path: str) -> FileStat:
         if (known := self.files.get(path)) is not None:
             return known
         try:
@@ -56,7 +56,7 @@ class Tree:
         """An absolute path or a URL by which anybody can open a file."""
         return self._store_of(path).uri(path)
 
-    def _store_of(self, path: str) -> Store:
+    def _store_of(self, path: str) -> FileStore:
         if "://" in path:
             return outside(path.split("://", 1)[0])
         return self.store

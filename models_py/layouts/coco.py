@@ -23,7 +23,7 @@ _MOST_PIXELS = 1 << 28
 Item = dict[str, Any]
 
 
-class _Entry(NamedTuple):
+class _CocoImage(NamedTuple):
     """What the JSON says of one image; a bad annotation stays, so that the image is not called good."""
 
     image: str
@@ -32,11 +32,11 @@ class _Entry(NamedTuple):
     annotations: list[Item | Reject]
 
 
-class _Document(NamedTuple):
+class _CocoFile(NamedTuple):
     """One JSON file, read once: its images by path, the names of its categories, and what is wrong with it."""
 
     path: str
-    entries: dict[str, _Entry]
+    entries: dict[str, _CocoImage]
     names: dict[int | str, str]
     rejects: list[Reject]
 
@@ -61,9 +61,9 @@ class COCO(Layout):
         return None
 
     @cached_property
-    def _read(self) -> tuple[list[_Document], list[Reject]]:
+    def _read(self) -> tuple[list[_CocoFile], list[Reject]]:
         """Every JSON file that is COCO, and what is wrong with the others."""
-        documents: list[_Document] = []
+        documents: list[_CocoFile] = []
         broken: list[Reject] = []
         for path in self.tree.having(".json"):
             try:
@@ -76,8 +76,8 @@ class COCO(Layout):
         return documents, broken
 
     @cached_property
-    def _by_image(self) -> dict[str, tuple[_Document, _Entry]]:
-        found: dict[str, tuple[_Document, _Entry]] = {}
+    def _by_image(self) -> dict[str, tuple[_CocoFile, _CocoImage]]:
+        found: dict[str, tuple[_CocoFile, _CocoImage]] = {}
         for document in self._read[0]:
             for image, entry in document.entries.items():
                 found.setdefault(image, (document, entry))
@@ -93,7 +93,7 @@ class COCO(Layout):
             found = self._by_image.get(image)
             yield Sample(image=image, sources=(found[0].path,) if found else ())
 
-    def _overruled(self, document: _Document) -> Iterator[Reject]:
+    def _overruled(self, document: _CocoFile) -> Iterator[Reject]:
         """Say which images another file labels already, as COCO's own keypoints do."""
         others = [(image, self._by_image[image][0].path) for image in document.entries]
         twice = [(image, path) for image, path in others if path != document.path]
@@ -110,11 +110,11 @@ class COCO(Layout):
         return labels or [Label("class", GOOD, split=entry.split)]
 
 
-def _read(tree: Tree, path: str) -> _Document | None:
+def _read(tree: Tree, path: str) -> _CocoFile | None:
     data = json.loads(tree.text(path))
     if not isinstance(data, dict) or not set(_SECTIONS) <= data.keys():
         return None
-    document = _Document(path, {}, {}, [])
+    document = _CocoFile(path, {}, {}, [])
     for section in _SECTIONS:
         if not isinstance(data[section], list):
             document.rejects.append(Reject(path, f"{section} must be a list, but is {data[section]!r:.80}"))
@@ -125,7 +125,7 @@ def _read(tree: Tree, path: str) -> _Document | None:
     return document
 
 
-def _read_categories(items: list[Any], document: _Document) -> None:
+def _read_categories(items: list[Any], document: _CocoFile) -> None:
     for number, item in enumerate(items, 1):
         if not _has(item, "id", "name"):
             document.rejects.append(
@@ -137,9 +137,9 @@ def _read_categories(items: list[Any], document: _Document) -> None:
             document.names[item["id"]] = str(item["name"])
 
 
-def _read_images(tree: Tree, items: list[Any], document: _Document) -> dict[int | str, _Entry | None]:
+def _read_images(tree: Tree, items: list[Any], document: _CocoFile) -> dict[int | str, _CocoImage | None]:
     """Fill the document's entries; return them by id, None for images that cannot be used."""
-    by_id: dict[int | str, _Entry | None] = {}
+    by_id: dict[int | str, _CocoImage | None] = {}
     match = _SPLIT.search(stem(document.path).lower())
     split = SPLITS[match[1]] if match else _split_of(document.path)
     for number, item in enumerate(items, 1):
@@ -155,11 +155,11 @@ def _read_images(tree: Tree, items: list[Any], document: _Document) -> dict[int 
         elif key in by_id or image in document.entries:
             document.rejects.append(Reject(document.path, f"image {key}: its id or file {image!r} is listed twice"))
         else:
-            by_id[key] = document.entries[image] = _Entry(image, _frame(item), split or _split_of(image), [])
+            by_id[key] = document.entries[image] = _CocoImage(image, _frame(item), split or _split_of(image), [])
     return by_id
 
 
-def _read_annotations(items: list[Any], by_id: dict[int | str, _Entry | None], document: _Document) -> None:
+def _read_annotations(items: list[Any], by_id: dict[int | str, _CocoImage | None], document: _CocoFile) -> None:
     seen: set[int | str] = set()
     for number, item in enumerate(items, 1):
         if not _has(item, "image_id"):
@@ -209,7 +209,7 @@ def _find(tree: Tree, document: str, name: str, split: str | None) -> str | Reje
     return Reject(document, several if fitting else f"there is no file {name!r}")
 
 
-def _labels(item: Item | Reject, document: _Document, entry: _Entry) -> Iterator[Label | Reject]:
+def _labels(item: Item | Reject, document: _CocoFile, entry: _CocoImage) -> Iterator[Label | Reject]:
     if isinstance(item, Reject):
         yield item
         return

@@ -10,7 +10,7 @@ from models_py.layouts._tree import Tree
 
 
 @register
-class Unlabelled(Layout):
+class ImagesOnly(Layout):
     """Images in any folders, without labels: what a camera writes."""
 
     name = "images"

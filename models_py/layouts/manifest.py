@@ -34,7 +34,7 @@ _SHORTEST_RING = 6
 Record = dict[str, Any]
 
 
-class _Row(NamedTuple):
+class _ManifestRow(NamedTuple):
     """One row: its number, our columns under our names, and the user's own that are filled in."""
 
     number: int
@@ -65,7 +65,7 @@ class Manifest(Layout):
         yield from rejects
         yield from _grouped(self.tree, path, rows)
 
-    def _read(self, path: str) -> tuple[list[Reject], list[_Row]]:
+    def _read(self, path: str) -> tuple[list[Reject], list[_ManifestRow]]:
         """Read all rows: our columns under our names, the user's own apart, and the lines that are no rows."""
         import duckdb
 
@@ -87,7 +87,7 @@ class Manifest(Layout):
         own = [(column, place) for place, column in enumerate(columns) if place not in places.values()]
         numbers = (number for number in itertools.count(1) if number + 1 not in bad)
         return [Reject(path, f"line {line}: {reason}") for line, reason in bad.items()], [
-            _Row(
+            _ManifestRow(
                 number,
                 {name: row[place] for name, place in places.items()},
                 {column: row[place] for column, place in own if row[place] is not None},
@@ -102,10 +102,10 @@ class Manifest(Layout):
         return {name: self.columns.get(name, name) for name in COLUMNS}
 
 
-def _grouped(tree: Tree, path: str, rows: Sequence[_Row]) -> Iterator[Sample | Reject]:
+def _grouped(tree: Tree, path: str, rows: Sequence[_ManifestRow]) -> Iterator[Sample | Reject]:
     """Put the rows of one file together, however each of them spells its name."""
     base = folder(path)
-    groups: dict[str, tuple[str, list[_Row]]] = {}
+    groups: dict[str, tuple[str, list[_ManifestRow]]] = {}
     for row in rows:
         if row.ours.get("uri") in (None, ""):
             yield Reject(path, f"row {row.number}: uri is empty")
@@ -178,7 +178,7 @@ def _check_columns(path: str, columns: Sequence[str], names: dict[str, str]) -> 
             )
 
 
-def _sample(path: str, base: str, image: str, rows: Sequence[_Row]) -> tuple[list[Reject], Sample]:
+def _sample(path: str, base: str, image: str, rows: Sequence[_ManifestRow]) -> tuple[list[Reject], Sample]:
     facts, attributes, problems = _agreed(path, image, rows)
     labels: list[Label] = []
     for row in rows:
@@ -208,7 +208,7 @@ def _sample(path: str, base: str, image: str, rows: Sequence[_Row]) -> tuple[lis
     )
 
 
-def _agreed(path: str, image: str, rows: Sequence[_Row]) -> tuple[Record, Record, list[Reject]]:
+def _agreed(path: str, image: str, rows: Sequence[_ManifestRow]) -> tuple[Record, Record, list[Reject]]:
     """What the rows say of the image itself: our columns, the user's own, and where a later row disagrees."""
     facts: Record = {}
     attributes: Record = {}

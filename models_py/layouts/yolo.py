@@ -20,7 +20,7 @@ _NO_LABELS = {"classes.txt", "obj.names", "train.txt", "val.txt", "test.txt"}
 _UNIT = (1.0, 1.0)
 
 
-class _Config(NamedTuple):
+class _YoloConfig(NamedTuple):
     """One data.yaml: the names of its classes, and the folders and images of its splits."""
 
     path: str
@@ -55,14 +55,14 @@ class YOLO(Layout):
         return f"{configs[0]} and {labelled:,} images with a text file in the twin folder labels"
 
     @cached_property
-    def _known(self) -> dict[str, _Config]:
+    def _known(self) -> dict[str, _YoloConfig]:
         """Every data.yaml by the folder it governs."""
         found = {folder(path): _read(self.tree, path) for path in reversed(_configs(self.tree))}
         if not found:
             raise LayoutError(f"{self.tree.root}: a YOLO data set needs a data.yaml with its class names.")
         return found
 
-    def _config(self, path: str) -> _Config:
+    def _config(self, path: str) -> _YoloConfig:
         """The nearest data.yaml above a file, else the first there is."""
         while path:
             path = folder(path)
@@ -90,7 +90,7 @@ class YOLO(Layout):
         return found or [Label("class", GOOD, split=split)]
 
 
-def _parse(text: str, path: str, config: _Config, split: str | None) -> Iterator[Label | Reject]:
+def _parse(text: str, path: str, config: _YoloConfig, split: str | None) -> Iterator[Label | Reject]:
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if not fields:
@@ -113,7 +113,7 @@ def _parse(text: str, path: str, config: _Config, split: str | None) -> Iterator
             yield Reject(path, f"line {number}: must have 4 numbers or the points of a polygon, but got {line!r}")
 
 
-def _read(tree: Tree, path: str) -> _Config:
+def _read(tree: Tree, path: str) -> _YoloConfig:
     try:
         data: Any = yaml.safe_load(tree.text(path))
         found = data["names"]
@@ -132,7 +132,7 @@ def _read(tree: Tree, path: str) -> _Config:
                     lists.append(found)
                     lines = filter(None, map(str.strip, tree.text(found).splitlines()))
                     splits.update((image, split) for line in lines for image in _places(found, "", line))
-    return _Config(path, names, splits, tuple(dict.fromkeys(lists)), has_keypoints="kpt_shape" in data)
+    return _YoloConfig(path, names, splits, tuple(dict.fromkeys(lists)), has_keypoints="kpt_shape" in data)
 
 
 def _places(file: str, base: str, place: str) -> Iterator[str]:

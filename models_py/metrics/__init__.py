@@ -3,10 +3,10 @@
 from models_py.metrics.classification import accuracy, classification_report, confusion, macro_f1
 from models_py.metrics.detection import Boxes, average_precisions, detection_report, match
 from models_py.metrics.operating import (
-    Costs,
     LimitBreach,
-    Limits,
-    Mistakes,
+    MistakeCosts,
+    MistakeLimits,
+    MistakeRates,
     OperatingPoint,
     check_limits,
     choose,
@@ -19,10 +19,10 @@ from models_py.metrics.segmentation import SegmentationCounts, segmentation_repo
 
 __all__ = [
     "Boxes",
-    "Costs",
     "LimitBreach",
-    "Limits",
-    "Mistakes",
+    "MistakeCosts",
+    "MistakeLimits",
+    "MistakeRates",
     "OperatingPoint",
     "SegmentationCounts",
     "accuracy",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models_py.metrics._evidence import IntArray, LabelArray, f1, mean, ratio
+from models_py.metrics.evidence import IntArray, LabelArray, f1, mean, ratio
 from models_py.metrics.ranking import auroc
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models_py.metrics._evidence import BoolArray, FloatArray, IntArray, LabelArray, checked_scores, f1, mean, ratio
+from models_py.metrics.evidence import BoolArray, FloatArray, IntArray, LabelArray, checked_scores, f1, mean, ratio
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _MOST_PER_IMAGE = 100  # COCO ranks no more boxes than these per image and class
@@ -36,7 +36,7 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
+class _LabelMatches:
     """One label's predictions over all images: `is_hit` (overlaps, n), and each one's place by score in its image."""
 
     scores: FloatArray
@@ -105,7 +105,7 @@ def _by_label(threshold: float | Mapping[str, float], labels: Sequence[str]) -> 
 
 
 def _at_threshold(
-    found: Mapping[str, _Found], thresholds: Mapping[str, float], *, row: int, suffix: str
+    found: Mapping[str, _LabelMatches], thresholds: Mapping[str, float], *, row: int, suffix: str
 ) -> dict[str, float | None]:
     kept = [of_label.is_hit[row, of_label.scores >= thresholds[label]] for label, of_label in found.items()]
     hits, predicted = sum(int(is_hit.sum()) for is_hit in kept), sum(map(len, kept))
@@ -117,7 +117,7 @@ def _at_threshold(
     }
 
 
-def _find(truths: Sequence[Boxes], predictions: Sequence[Boxes], label: str, overlaps: FloatArray) -> _Found:
+def _find(truths: Sequence[Boxes], predictions: Sequence[Boxes], label: str, overlaps: FloatArray) -> _LabelMatches:
     scores: list[FloatArray] = [np.empty(0)]
     places: list[IntArray] = [np.empty(0, np.int64)]
     is_hit: list[BoolArray] = [np.empty((len(overlaps), 0), np.bool_)]
@@ -127,7 +127,7 @@ def _find(truths: Sequence[Boxes], predictions: Sequence[Boxes], label: str, ove
         places.append(np.arange(len(order)))
         is_hit.append(taken >= 0)
     count = sum(int(np.count_nonzero(truth.labels == label)) for truth in truths)
-    return _Found(np.concatenate(scores), np.concatenate(places), np.concatenate(is_hit, axis=1), count)
+    return _LabelMatches(np.concatenate(scores), np.concatenate(places), np.concatenate(is_hit, axis=1), count)
 
 
 def by_image(truths: Sequence[Boxes], predictions: Sequence[Boxes]) -> Iterator[tuple[Boxes, Boxes]]:
@@ -181,7 +181,7 @@ def _iou(one: FloatArray, other: FloatArray) -> FloatArray:
     return iou
 
 
-def _precisions(found: _Found) -> list[float | None]:
+def _precisions(found: _LabelMatches) -> list[float | None]:
     """Return the average precision at every overlap."""
     if not found.truths:
         return [None] * len(found.is_hit)

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models_py.metrics._evidence import BoolArray, FloatArray, IntArray, checked_pair, checked_scores, ratio
 from models_py.metrics.detection import Boxes, by_image, match
+from models_py.metrics.evidence import BoolArray, FloatArray, IntArray, checked_pair, checked_scores, ratio
 
 Range = tuple[float, float]
 _ANY: Range = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class MistakeCosts:
     """What one mistake of each kind costs, in any unit."""
 
     escape: float = 10.0
@@ -47,7 +47,7 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MistakeLimits:
     """The shares of escapes among the defective and of overkills among the good that need no warning."""
 
     escape: float = 0.2
@@ -55,7 +55,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistakes:
+class MistakeRates:
     """The mistakes that a threshold makes on known images."""
 
     threshold: float
@@ -70,12 +70,12 @@ class LimitBreach:
     Where no threshold keeps both limits, the alternative to too many overkills is the cheapest with few enough of them.
     """
 
-    point: Mistakes
-    alternative: Mistakes | None
+    point: MistakeRates
+    alternative: MistakeRates | None
     are_both_possible: bool
     defective: int
     good: int
-    limits: Limits
+    limits: MistakeLimits
 
     def sentence(self, reference: str) -> str:
         """Say it to whoever trains, promotes or builds, with the command that sets the alternative."""
@@ -93,14 +93,14 @@ class LimitBreach:
             f'`duckspect models threshold {reference} {threshold} --reason "..."`'
         )
 
-    def _mistakes(self, made: Mistakes) -> str:
+    def _mistakes(self, made: MistakeRates) -> str:
         good = f"rejects {made.overkills:,} of {_counted(self.good, 'good validation image')}"
         defective = f"passes {made.escapes:,} of {_counted(self.defective, 'defective one')}"
         return " and ".join([good] * (self.good > 0) + [defective] * (self.defective > 0))
 
 
 def check_limits(
-    scores: ArrayLike, is_defective: ArrayLike, threshold: float, costs: Costs, limits: Limits
+    scores: ArrayLike, is_defective: ArrayLike, threshold: float, costs: MistakeCosts, limits: MistakeLimits
 ) -> LimitBreach | None:
     """Return what is wrong with a threshold on known images, and the cheapest one within the limits; None if nothing.
 
@@ -108,7 +108,7 @@ def check_limits(
     """
     flat, marks = checked_pair(scores, is_defective)
     defective, good = int(marks.sum()), int((~marks).sum())
-    point = Mistakes(threshold, int((marks & (flat < threshold)).sum()), int((~marks & (flat >= threshold)).sum()))
+    point = MistakeRates(threshold, int((marks & (flat < threshold)).sum()), int((~marks & (flat >= threshold)).sum()))
     has_few_overkills = _is_within(point.overkills, good, limits.overkill)
     if has_few_overkills and _is_within(point.escapes, defective, limits.escape):
         return None
@@ -120,11 +120,11 @@ def check_limits(
     alternative = None
     if is_allowed.any():
         step = _cheapest(values, escapes, overkills, costs, is_allowed)
-        alternative = Mistakes(_threshold(values, step, _ANY), int(escapes[step]), int(overkills[step]))
+        alternative = MistakeRates(_threshold(values, step, _ANY), int(escapes[step]), int(overkills[step]))
     return LimitBreach(point, alternative, bool(keeps_both.any()), defective, good, limits)
 
 
-def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs, possible: Range = _ANY) -> OperatingPoint:
+def choose(scores: ArrayLike, is_defective: ArrayLike, costs: MistakeCosts, possible: Range = _ANY) -> OperatingPoint:
     """Return the cheapest threshold, in the middle of the widest gap between scores that is cheapest.
 
     Where only rejecting everything or nothing is cheapest, the threshold lies half a gap beyond the outermost score,
@@ -143,7 +143,7 @@ def choose(scores: ArrayLike, is_defective: ArrayLike, costs: Costs, possible: R
 def choose_boxes(
     truths: Sequence[Boxes],
     predictions: Sequence[Boxes],
-    costs: Costs,
+    costs: MistakeCosts,
     iou: float = 0.5,
     possible: Range = _ANY,
 ) -> OperatingPoint:
@@ -180,10 +180,12 @@ def quantile(normal_scores: ArrayLike, q: float) -> OperatingPoint:
         f"quantile {q:g} of {_counted(len(flat), 'defect-free validation image')}: "
         f"{_counted(overkills, 'overkill')}, escapes unknown"
     )
-    return OperatingPoint(threshold, 0, overkills, Costs().overkill * overkills, reason)
+    return OperatingPoint(threshold, 0, overkills, MistakeCosts().overkill * overkills, reason)
 
 
-def _chosen(scores: FloatArray, is_defective: BoolArray, costs: Costs, possible: Range) -> tuple[float, int, int]:
+def _chosen(
+    scores: FloatArray, is_defective: BoolArray, costs: MistakeCosts, possible: Range
+) -> tuple[float, int, int]:
     """Return threshold, escapes and overkills of the cheapest step of all."""
     values, escapes, overkills = _steps(scores, is_defective)
     step = _cheapest(values, escapes, overkills, costs, np.ones(len(escapes), np.bool_))
@@ -199,7 +201,9 @@ def _steps(scores: FloatArray, is_defective: BoolArray) -> tuple[FloatArray, Int
     return values, escapes, good.sum() - np.concatenate([[0], np.cumsum(good)])
 
 
-def _cheapest(values: FloatArray, escapes: IntArray, overkills: IntArray, costs: Costs, is_allowed: BoolArray) -> int:
+def _cheapest(
+    values: FloatArray, escapes: IntArray, overkills: IntArray, costs: MistakeCosts, is_allowed: BoolArray
+) -> int:
     """Return the cheapest step of those allowed, of equals the one in the widest gap between scores."""
     cost = np.where(is_allowed, costs.escape * escapes + costs.overkill * overkills, np.inf)
     is_best = np.isclose(cost, cost.min(), rtol=1e-12, atol=0.0)
@@ -237,7 +241,7 @@ def _finite(scores: FloatArray) -> FloatArray:
     return scores.astype(np.float64)
 
 
-def _point(threshold: float, escapes: int, overkills: int, costs: Costs, where: str) -> OperatingPoint:
+def _point(threshold: float, escapes: int, overkills: int, costs: MistakeCosts, where: str) -> OperatingPoint:
     cost = float(costs.escape * escapes + costs.overkill * overkills)
     mistakes = (
         f"{_counted(escapes, 'escape')} x {costs.escape:g} + {_counted(overkills, 'overkill')} x {costs.overkill:g}"

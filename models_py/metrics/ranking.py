@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models_py.metrics._evidence import FloatArray, IntArray, checked_pair
+from models_py.metrics.evidence import FloatArray, IntArray, checked_pair
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from math import atan2, cos, hypot, pi, sin
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models_py.plant._drawing import Box, Defect, Drawing, Grey, Rng, box_of
+from models_py.plant.drawing import Box, Defect, Drawing, Grey, Rng, box_of
 
 SIDE = 640
 COPPER, BARE = 0, 255

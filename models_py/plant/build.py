@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from models_py.durable import replacing, write_file
 from models_py.errors import DuckspectError
+from models_py.files.durable import replacing, write_file
 from models_py.plant import boards, plates, steel, story, tiles
-from models_py.plant._drawing import Drawing, Grey
+from models_py.plant.drawing import Drawing, Grey
 
 LEAST, MOST = 50, 100_000
 _CHUNK = 64
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class PlantSettings:
     """All that decides the bytes of a plant."""
 
     units: int
@@ -92,17 +92,17 @@ def _silent(_done: int, _total: int) -> None:
     """Report to nobody."""
 
 
-def _checked(units: int, seed: int, start: datetime) -> Recipe:
+def _checked(units: int, seed: int, start: datetime) -> PlantSettings:
     if not LEAST <= units <= MOST:
         raise DuckspectError(f"units: must be {LEAST} to {MOST:,}, but got {units:,}.")
     if seed < 0:
         raise DuckspectError(f"seed: must be 0 or more, but got {seed}.")
     if start.tzinfo is None:
         raise DuckspectError(f"start: must have a time zone, but got {start.isoformat()}.")
-    return Recipe(units, seed, start.astimezone(UTC))
+    return PlantSettings(units, seed, start.astimezone(UTC))
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
+def _claim(folder: Path, recipe: PlantSettings) -> None:
     """Write the recipe into an empty folder, or check that it is the one already there."""
     card = folder / ".plant.json"
     if card.exists():
@@ -139,7 +139,7 @@ def _is_complete(folder: Path, chunk: tuple[int, int]) -> bool:
 
 
 def _drawn(
-    folder: Path, recipe: Recipe, chunks: list[tuple[int, int]], workers: int
+    folder: Path, recipe: PlantSettings, chunks: list[tuple[int, int]], workers: int
 ) -> Iterator[tuple[tuple[int, int], int]]:
     work = partial(draw_chunk, folder, recipe)
     if workers == 1 or len(chunks) < 2:
@@ -149,7 +149,7 @@ def _drawn(
         yield from zip(chunks, pool.map(work, chunks), strict=True)
 
 
-def draw_chunk(folder: Path, recipe: Recipe, chunk: tuple[int, int]) -> int:
+def draw_chunk(folder: Path, recipe: PlantSettings, chunk: tuple[int, int]) -> int:
     """Draw units `chunk[0]` up to `chunk[1]` and note their manifest rows; return their number."""
     rows: list[Row] = []
     for number in range(*chunk):
@@ -164,15 +164,15 @@ def draw_chunk(folder: Path, recipe: Recipe, chunk: tuple[int, int]) -> int:
     return chunk[1] - chunk[0]
 
 
-def _uri(unit: story.Unit) -> str:
+def _uri(unit: story.PlannedUnit) -> str:
     return f"{unit.family}/{unit.product_type}/{unit.unit_id}{_ENDINGS[unit.family]}"
 
 
-def _template_uri(unit: story.Unit) -> str | None:
+def _template_uri(unit: story.PlannedUnit) -> str | None:
     return f"boards/{unit.product_type}/golden_{unit.position:02d}_temp.jpg" if unit.family == "boards" else None
 
 
-def _design_seed(seed: int, unit: story.Unit) -> list[int]:
+def _design_seed(seed: int, unit: story.PlannedUnit) -> list[int]:
     return [seed, _DESIGN, sum(unit.product_type.encode()), unit.position]
 
 
@@ -181,14 +181,14 @@ def _design(*seed: int) -> boards.Design:
     return boards.design(np.random.default_rng(seed))
 
 
-def _draw_template(folder: Path, seed: int, unit: story.Unit) -> None:
+def _draw_template(folder: Path, seed: int, unit: story.PlannedUnit) -> None:
     file = folder / str(_template_uri(unit))
     if not file.exists():
         place = _design_seed(seed, unit)
         _save(file, boards.template(_design(*place), np.random.default_rng([*place, 1])))
 
 
-def _drawing(unit: story.Unit, seed: int, rng: np.random.Generator) -> Drawing:
+def _drawing(unit: story.PlannedUnit, seed: int, rng: np.random.Generator) -> Drawing:
     if unit.family == "boards":
         return boards.damaged(_design(*_design_seed(seed, unit)), unit.labels, rng)
     if unit.family == "plates":
@@ -212,7 +212,7 @@ def _save(file: Path, picture: Grey) -> None:
             Image.fromarray(picture).save(stream, "png", compress_level=3)
 
 
-def _rows(folder: Path, unit: story.Unit, drawing: Drawing) -> list[Row]:
+def _rows(folder: Path, unit: story.PlannedUnit, drawing: Drawing) -> list[Row]:
     """The manifest rows of a unit: its labels as the annotator wrote them, or one row without a label."""
     base = _base_row(unit)
     if not unit.is_labelled:
@@ -235,7 +235,7 @@ def _rows(folder: Path, unit: story.Unit, drawing: Drawing) -> list[Row]:
     return rows
 
 
-def _base_row(unit: story.Unit) -> Row:
+def _base_row(unit: story.PlannedUnit) -> Row:
     return {
         **dict.fromkeys(_manifest_schema().names),
         "uri": _uri(unit),
@@ -251,7 +251,7 @@ def _base_row(unit: story.Unit) -> Row:
     }
 
 
-def _mask(folder: Path, unit: story.Unit, mask: Grey) -> str:
+def _mask(folder: Path, unit: story.PlannedUnit, mask: Grey) -> str:
     uri = f"masks/{unit.product_type}/{unit.unit_id}_mask.png"
     _save(folder / uri, mask)
     return uri

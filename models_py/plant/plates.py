@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models_py.plant._drawing import Defect, Drawing, Field, Rng, box_of, smooth, to_grey
+from models_py.plant.drawing import Defect, Drawing, Field, Rng, box_of, smooth, to_grey
 
 SIDE = 224
 DEFECTS = ("scratch", "bright_dot", "stain")

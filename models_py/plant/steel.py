@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from models_py.plant._drawing import Defect, Drawing, Field, Rng, box_of, smooth, to_grey
+from models_py.plant.drawing import Defect, Drawing, Field, Rng, box_of, smooth, to_grey
 
 SIDE = 200
 

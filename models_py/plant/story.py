@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from models_py.plant import boards, plates, steel, tiles
-from models_py.plant._drawing import Rng
+from models_py.plant.drawing import Rng
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ POSITIONS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ProductionLine:
     """A production line: what it makes, where, and what looks at it."""
 
     line_id: str
@@ -34,12 +34,18 @@ class Line:
 
 
 LINES = (
-    Line("AUSTIN_L1", "boards", "America/Chicago", (("AOI-1", "CAM-A1"), ("AOI-2", "CAM-A2")), ("PCB-A1", "PCB-B4")),
-    Line("AUSTIN_L2", "boards", "America/Chicago", (("AOI-3", "CAM-A3"),), ("PCB-A1", "PCB-B4")),
-    Line("AUSTIN_L3", "boards", "America/Chicago", (("AOI-4", "CAM-A4"), ("AOI-5", "CAM-A5")), ("PCB-B4", "PCB-C7")),
-    Line("GARY_L1", "steel", "America/Chicago", (("MILL-1", "CAM-G1"), ("MILL-2", "CAM-G2")), ("STRIP-2MM",)),
-    Line("BREMEN_L1", "plates", "Europe/Berlin", (("LGP-1", "CAM-B1"),), ("LGP-15", "LGP-24")),
-    Line("OSAKA_L1", "tiles", "Asia/Tokyo", (("TILE-1", "CAM-O1"), ("TILE-2", "CAM-O2")), ("TILE-S", "TILE-M")),
+    ProductionLine(
+        "AUSTIN_L1", "boards", "America/Chicago", (("AOI-1", "CAM-A1"), ("AOI-2", "CAM-A2")), ("PCB-A1", "PCB-B4")
+    ),
+    ProductionLine("AUSTIN_L2", "boards", "America/Chicago", (("AOI-3", "CAM-A3"),), ("PCB-A1", "PCB-B4")),
+    ProductionLine(
+        "AUSTIN_L3", "boards", "America/Chicago", (("AOI-4", "CAM-A4"), ("AOI-5", "CAM-A5")), ("PCB-B4", "PCB-C7")
+    ),
+    ProductionLine("GARY_L1", "steel", "America/Chicago", (("MILL-1", "CAM-G1"), ("MILL-2", "CAM-G2")), ("STRIP-2MM",)),
+    ProductionLine("BREMEN_L1", "plates", "Europe/Berlin", (("LGP-1", "CAM-B1"),), ("LGP-15", "LGP-24")),
+    ProductionLine(
+        "OSAKA_L1", "tiles", "Asia/Tokyo", (("TILE-1", "CAM-O1"), ("TILE-2", "CAM-O2")), ("TILE-S", "TILE-M")
+    ),
 )
 
 FAMILIES = (
@@ -79,7 +85,7 @@ class BlurringCamera:
 
 
 @dataclass(frozen=True, slots=True)
-class Mislabelled:
+class LabelSwap:
     """A product whose annotator takes two classes for each other."""
 
     product_type: str = "PCB-C7"
@@ -93,12 +99,12 @@ class Mislabelled:
         return self.swap[1 - self.swap.index(label)]
 
 
-SHORTS, FOCUS, MISTAKE = RisingShorts(), BlurringCamera(), Mislabelled()
+SHORTS, FOCUS, MISTAKE = RisingShorts(), BlurringCamera(), LabelSwap()
 _ANNOTATORS = ("kim", "ortega", "schmidt")
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class PlannedUnit:
     """One inspection to draw, decided before anything is drawn."""
 
     number: int
@@ -123,7 +129,7 @@ def unit_rng(seed: int, number: int) -> Rng:
     return np.random.default_rng([seed, number])
 
 
-def plan(seed: int, number: int, units: int, start: datetime, rng: Rng) -> Unit:
+def plan(seed: int, number: int, units: int, start: datetime, rng: Rng) -> PlannedUnit:
     """Decide what unit `number` of `units` is, when it was made and what is wrong with it."""
     family = FAMILIES[number % len(FAMILIES)]
     line = _pick(rng, [line for line in LINES if line.family == family])
@@ -131,7 +137,7 @@ def plan(seed: int, number: int, units: int, start: datetime, rng: Rng) -> Unit:
     product = _pick(rng, line.products)
     captured_at = _moment(rng, start, (number + float(rng.random())) / units * DAYS, line.zone)
     day = (captured_at - start) / timedelta(days=1)
-    return Unit(
+    return PlannedUnit(
         number=number,
         unit_id=f"{line.line_id}-{seed}-{number:06d}",
         family=family,
@@ -154,7 +160,7 @@ def _pick(rng: Rng, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _labels(rng: Rng, line: Line, day: float) -> tuple[str, ...]:
+def _labels(rng: Rng, line: ProductionLine, day: float) -> tuple[str, ...]:
     """The defects of a unit: none for most, several on a bad board, one kind on other parts."""
     classes = CLASSES[line.family]
     count = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models_py.plant._drawing import Defect, Drawing, Field, Rng, box_of, smooth, to_grey
+from models_py.plant.drawing import Defect, Drawing, Field, Rng, box_of, smooth, to_grey
 
 Painter = Callable[[ImageDraw.ImageDraw, int, int, Rng], None]
 DEFECTS: dict[str, Painter] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from models_py.registry._aliases import aliases, history, promote, rollback
-from models_py.registry._compile import Compilation, compile_version, is_to_be_compiled
-from models_py.registry._housekeeping import collect_garbage, delete, stop_dead_runs
-from models_py.registry._limits import limit_warning
-from models_py.registry._thresholds import check_threshold, doubts_about, set_operating_point, thresholds
-from models_py.registry._versions import (
+from models_py.registry.aliases import aliases, history, promote, rollback
+from models_py.registry.compiled.versions import Compilation, compile_version, is_to_be_compiled
+from models_py.registry.deletion import collect_garbage, delete, stop_dead_runs
+from models_py.registry.limit_warnings import limit_warning
+from models_py.registry.operating_points import check_threshold, doubts_about, set_operating_point, thresholds
+from models_py.registry.versions import (
     Origin,
     Version,
     artifacts_folder,
@@ -25,11 +25,11 @@ from models_py.registry._versions import (
 
 if TYPE_CHECKING:
     from models_py.registry import transfer
-    from models_py.registry._artifact import Golden, load_artifact, save_artifact
+    from models_py.registry.artifact import GoldenBatch, load_artifact, save_artifact
 
 __all__ = [
     "Compilation",
-    "Golden",
+    "GoldenBatch",
     "Origin",
     "Version",
     "aliases",
@@ -59,7 +59,7 @@ __all__ = [
     "transfer",
 ]
 
-_ARTIFACTS = ("Golden", "load_artifact", "save_artifact")
+_ARTIFACTS = ("GoldenBatch", "load_artifact", "save_artifact")
 
 
 def __getattr__(name: str) -> Any:
@@ -67,5 +67,5 @@ def __getattr__(name: str) -> Any:
     if name == "transfer":
         return importlib.import_module("models_py.registry.transfer")
     if name in _ARTIFACTS:
-        return getattr(importlib.import_module("models_py.registry._artifact"), name)
+        return getattr(importlib.import_module("models_py.registry.artifact"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

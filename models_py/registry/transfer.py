@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 import torch
 
-from models_py.architectures import Architecture, find_architecture, list_architectures
-from models_py.durable import replacing
 from models_py.errors import RegistryError
-from models_py.full_disk import full_disk, writing_in
+from models_py.files.durable import replacing
+from models_py.files.full_disk import full_disk, writing_in
 from models_py.images.decode import decode
 from models_py.images.encode import encode_png
-from models_py.model import Model, Spec
-from models_py.options import Options, parse_options
-from models_py.preprocess import Preprocess
-from models_py.registry._artifact import (
+from models_py.model.architectures import Architecture, find_architecture, list_architectures
+from models_py.model.options import TrainingOptions, parse_options
+from models_py.model.preprocess import Preprocess
+from models_py.model.trained_model import Model, ModelSpec
+from models_py.registry.artifact import (
     GOLDEN,
     ROWS,
     SPEC,
@@ -39,10 +39,10 @@ from models_py.registry._artifact import (
     read_rows,
     read_spec,
 )
-from models_py.registry._description import check_labels, parse_description
-from models_py.registry._thresholds import check_threshold, set_operating_point
-from models_py.registry._versions import Origin, Version, check_name, register
-from models_py.tasks import Threshold, find_task, options_of
+from models_py.registry.foreign_description import check_labels, parse_description
+from models_py.registry.operating_points import check_threshold, set_operating_point
+from models_py.registry.versions import Origin, Version, check_name, register
+from models_py.task import Threshold, find_task, options_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,7 +58,7 @@ _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class TensorFileDescription:
     """What a file of bare tensors does not say of itself."""
 
     task: str | None = None
@@ -72,7 +72,7 @@ def export(version: Version, model: Model, output: Path) -> str:
     if output.suffix == ".zip":
         return _export_zip(version, model, output)
     if output.suffix == ".onnx":
-        from models_py.registry.onnx import export_onnx
+        from models_py.registry.compiled.onnx import export_onnx
 
         golden = read_golden(version.folder, read_spec(version.folder, version.artifact_sha256))
         apart = export_onnx(model, output, [decode(image) for image in golden.images])
@@ -97,7 +97,7 @@ def _export_zip(version: Version, model: Model, output: Path) -> str:
     return "the artifact with its golden batch and rows"
 
 
-def import_file(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
+def import_file(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: TensorFileDescription) -> Version:
     """Register what a file holds, if it is one of the kinds that can be read without running it."""
     check_name(name)
     if not file.is_file():
@@ -209,13 +209,13 @@ def _check_members(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
             )
 
 
-def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: Described) -> Version:
-    from models_py.foreign import read_checkpoint
+def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: TensorFileDescription) -> Version:
+    from models_py.weights.foreign import read_checkpoint
 
     found = read_checkpoint(file)
     labels = found.labels or described.labels
     if described.image_size is not None:
-        parse_options(Options, {"image_size": described.image_size})
+        parse_options(TrainingOptions, {"image_size": described.image_size})
     yaml = found.yaml
     architecture = _architecture_of(described, file) if yaml is None else _yolo_of(yaml, described)
     if not labels:
@@ -230,14 +230,14 @@ def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, descr
     return register(con, name, model, golden, threshold, origin)
 
 
-def _yolo_of(yaml: Mapping[str, Any], described: Described) -> Architecture:
+def _yolo_of(yaml: Mapping[str, Any], described: TensorFileDescription) -> Architecture:
     """The registered name of a YOLO, for the record; its own yaml builds it."""
     given = described.architecture or Path(str(yaml.get("yaml_file", ""))).stem
     known = {item.name: item for item in list_architectures("detect") if item.family == "yolo"}
     return known.get(given) or known["yolo11n"]
 
 
-def _architecture_of(described: Described, file: Path) -> Architecture:
+def _architecture_of(described: TensorFileDescription, file: Path) -> Architecture:
     if not described.task or not described.architecture:
         raise RegistryError(
             f"{file}: holds bare tensors. Say what they are, as in: "
@@ -249,7 +249,7 @@ def _architecture_of(described: Described, file: Path) -> Architecture:
 def _model(
     architecture: Architecture,
     labels: tuple[str, ...],
-    described: Described,
+    described: TensorFileDescription,
     yaml: Mapping[str, Any] | None,
     tensors: Mapping[str, torch.Tensor],
     file: Path,
@@ -263,7 +263,7 @@ def _model(
     build: dict[str, Any] = {}
     if yaml is not None:
         build = {"yaml": {key: value for key, value in yaml.items() if key != "yaml_file"}}
-    spec = Spec(architecture.task, architecture.name, labels, preprocess, build)
+    spec = ModelSpec(architecture.task, architecture.name, labels, preprocess, build)
     floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     try:
         return find_task(architecture.task).rebuild(spec, floats)

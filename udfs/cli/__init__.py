@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from udfs.cli._app import app
-from udfs.cli._caller import Caller, on_behalf_of
+from udfs.cli.app import app
+from udfs.cli.context import CommandContext, on_behalf_of
 
 if TYPE_CHECKING:
     from models_py.errors import BusyWarehouseError
@@ -48,7 +48,7 @@ def main() -> None:
 def _hand_over(error: BusyWarehouseError) -> None:
     """Have the server of the warehouse run the command, if it is a server that has it open."""
     from models_py.errors import DuckspectError
-    from udfs.handover import hand_over
+    from udfs.serving.handover import hand_over
 
     streams = {"out": sys.stdout, "err": sys.stderr}
 
@@ -68,7 +68,7 @@ def _hand_over(error: BusyWarehouseError) -> None:
 
 def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
     """Run a command of another process in this one, where others go on, and return its exit status."""
-    with on_behalf_of(Caller(folder, out, err)):
+    with on_behalf_of(CommandContext(folder, out, err)):
         return _run(arguments)
 
 
@@ -90,7 +90,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _sentence(error: Exception) -> str | None:
     """What a user is told of an error that he can mend; None of any other."""
     from models_py.errors import DuckspectError
-    from models_py.full_disk import full_disk
+    from models_py.files.full_disk import full_disk
 
     full = full_disk(error)
     if isinstance(error, DuckspectError):
@@ -103,7 +103,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _say(message: str) -> int:
-    from udfs.cli._output import stderr
+    from udfs.cli.output import stderr
 
     stderr().print("[bold red]Error:[/] ", end="")
     stderr().print(message, markup=False)

@@ -40,8 +40,8 @@ def publish(warehouse: Warehouse = None) -> None:
 
     Example: duckspect publish
     """
-    from udfs.build import publish as copy
-    from udfs.cli._output import emit
+    from udfs.builds.build import publish as copy
+    from udfs.cli.output import emit
 
     emit(f"Readers find the warehouse as it is now in {copy(warehouse)}.")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from udfs.cli._caller import user_path, user_place
+from udfs.cli.context import user_path, user_place
 
 Warehouse = Annotated[
     Path | None,
@@ -34,9 +34,9 @@ def init(warehouse: Warehouse = None) -> None:
 
     Example: duckspect init --warehouse plant.duckdb
     """
-    from models_py.warehouse import applied_version, warehouse_path
+    from models_py.warehouse.database import applied_version, warehouse_path
     from udfs import connect
-    from udfs.cli._output import emit
+    from udfs.cli.output import emit
 
     file = warehouse_path(warehouse)
     existed = file.exists()
@@ -52,7 +52,7 @@ def info(warehouse: Warehouse = None, as_json: AsJson = False) -> None:
     """
     from udfs import connect
     from udfs.cli._info import facts, show
-    from udfs.cli._output import emit_json
+    from udfs.cli.output import emit_json
 
     with connect(warehouse, read_only=True) as con:
         found = facts(con, warehouse)
@@ -65,7 +65,7 @@ def layouts(as_json: AsJson = False) -> None:
     Example: duckspect layouts
     """
     from models_py.layouts import layouts as registered
-    from udfs.cli._output import emit, emit_json
+    from udfs.cli.output import emit, emit_json
 
     rows = [(kind.name, (kind.__doc__ or "").strip().splitlines()[0], kind.example) for kind in registered()]
     if as_json:
@@ -124,12 +124,12 @@ def ingest(
 
     Example: duckspect ingest ./PCBData --line AUSTIN_L1
     """
-    from models_py.images import Limits
-    from models_py.ingest import Options
+    from models_py.images import ImageLimits
+    from models_py.ingest import IngestOptions
     from models_py.times import TimeLimits
     from udfs.cli._ingest import columns_of, load_forever, load_once
 
-    options = Options(
+    options = IngestOptions(
         layout=layout,
         line_id=line,
         station_id=station,
@@ -137,7 +137,7 @@ def ingest(
         source=source,
         classes=tuple(filter(None, map(str.strip, (classes or "").split(",")))),
         columns=columns_of(column or []),
-        limits=Limits(pixels=max_pixels),
+        limits=ImageLimits(pixels=max_pixels),
         times=TimeLimits(earliest.replace(tzinfo=UTC), days_ahead),
         workers=workers,
         again=again,

@@ -8,14 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from models_py.ingest import Options
+from models_py.ingest import IngestOptions
 from models_py.plant import build
-from models_py.warehouse import files_folder, warehouse_path
+from models_py.warehouse.database import files_folder, warehouse_path
 from udfs import connect
 from udfs.cli._ingest import load, show
-from udfs.cli._output import emit, emit_table, note
-from udfs.cli._progress import display
-from udfs.cli._publish import leave_copy
+from udfs.cli.output import emit, emit_table, note
+from udfs.cli.progress import display
+from udfs.cli.published_copy import leave_copy
 
 _SUMMARY = """
 select
@@ -53,7 +53,7 @@ def build_demo(
             progress=lambda done, total: shown.update("Drawing", done, total, "units"),
         )
     note(f"The plant is in {plant.folder}: {plant.units:,} units, {plant.images:,} images.")
-    report = load(str(plant.folder), warehouse, Options(source="demo"))
+    report = load(str(plant.folder), warehouse, IngestOptions(source="demo"))
     show(report, warehouse, as_json=as_json)
     leave_copy(warehouse)
     if as_json:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models_py.access import AT_FIRST, WarehouseAccess, open_patiently
-from models_py.evaluation import evaluate_model
+from models_py.metrics.evaluation import evaluate_model
 from models_py.registry import Version, aliases, frozen_rows, list_versions, load, promote
-from models_py.warehouse import sql_folder
-from models_py.workshop import carry_out, plan
+from models_py.training.train import carry_out, plan
+from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
+from models_py.warehouse.database import sql_folder
 from udfs import connect
-from udfs.cli._output import emit, emit_table, note
 from udfs.cli._train import shown
+from udfs.cli.output import emit, emit_table, note
 
 # One image each to learn from, to validate and to test: a plant of fifty units has rarer defects.
 _FREQUENT = "qualify count(distinct uri) over (partition by label) >= 3"

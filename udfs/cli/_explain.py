@@ -8,16 +8,16 @@ from typing import Any
 
 from models_py.errors import DuckspectError
 from udfs import connect
-from udfs.catalogue import FUNCTIONS, Function, find_function
-from udfs.cli._output import emit, emit_json, emit_table, note
+from udfs.cli.output import emit, emit_json, emit_table, note
+from udfs.functions.catalogue import FUNCTIONS, Function, find_function
 
 
 def show_estimates(query: str, warehouse: Path | None, *, as_json: bool) -> None:
     """Print what a query asks of each model."""
     import duckdb
 
-    from udfs.explain import explain
-    from udfs.guard import check, hints
+    from udfs.statements.explain import explain
+    from udfs.statements.guard import check, hints
 
     check(query)
     with connect(warehouse, read_only=True) as con:

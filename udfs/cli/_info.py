@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from models_py import __version__
-from models_py.warehouse import applied_version, files_folder, warehouse_path
-from udfs.cli._output import emit, emit_table
+from models_py.warehouse.database import applied_version, files_folder, warehouse_path
+from udfs.cli.output import emit, emit_table
 
 _STACK = (
     "duckdb",

@@ -9,14 +9,24 @@ from pathlib import Path
 from threading import Event
 
 from models_py.errors import DuckspectError
-from models_py.ingest import Added, Contradiction, Move, Options, Report, ingest, open_tree, relocate, watch
+from models_py.ingest import (
+    Contradiction,
+    FolderMove,
+    IngestOptions,
+    IngestReport,
+    RowCounts,
+    ingest,
+    open_tree,
+    relocate,
+    watch,
+)
 from models_py.layouts import Layout
-from models_py.warehouse import files_folder, warehouse_path
+from models_py.warehouse.database import files_folder, warehouse_path
 from udfs import connect
-from udfs.build import published_path
-from udfs.cli._output import emit, emit_json, note
-from udfs.cli._progress import display
-from udfs.cli._publish import SparePublisher, leave_copy
+from udfs.builds.build import published_path
+from udfs.cli.output import emit, emit_json, note
+from udfs.cli.progress import display
+from udfs.cli.published_copy import SparePublisher, leave_copy
 
 _NAMED = 5
 """How many moves and files are shown one by one."""
@@ -37,7 +47,7 @@ def announce(layout: type[Layout], evidence: str) -> None:
     note(f"Recognised {layout.title}: {evidence}.")
 
 
-def load(path: str, warehouse: Path | None, options: Options) -> Report:
+def load(path: str, warehouse: Path | None, options: IngestOptions) -> IngestReport:
     """Run one pass with a progress bar."""
     files = files_folder(warehouse)
     tree = open_tree(path, files)
@@ -50,7 +60,7 @@ def load(path: str, warehouse: Path | None, options: Options) -> Report:
         return ingest(con, tree, files, options, announce=announce, progress=progress)
 
 
-def load_once(path: str, warehouse: Path | None, options: Options, *, publishing: bool, as_json: bool) -> None:
+def load_once(path: str, warehouse: Path | None, options: IngestOptions, *, publishing: bool, as_json: bool) -> None:
     """Run one pass, say what it did, and leave readers a copy if anything is new to them."""
     report = load(path, warehouse, options)
     show(report, warehouse, as_json=as_json)
@@ -59,7 +69,13 @@ def load_once(path: str, warehouse: Path | None, options: Options, *, publishing
 
 
 def load_forever(
-    path: str, warehouse: Path | None, options: Options, every: float, publish_every: float | None, *, as_json: bool
+    path: str,
+    warehouse: Path | None,
+    options: IngestOptions,
+    every: float,
+    publish_every: float | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Watch a folder until Ctrl-C or SIGTERM; readers get a copy now and then, none if `publish_every` is None."""
     stop = Event()
@@ -94,7 +110,7 @@ def _quiet(layout: type[Layout], evidence: str) -> None:
     """Say nothing: a watch recognises its folder at every look."""
 
 
-def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
+def show(report: IngestReport, warehouse: Path | None, *, as_json: bool) -> None:
     """Say what a pass did, and where to look for what was rejected."""
     if as_json:
         emit_json({**asdict(report), "warehouse": str(warehouse_path(warehouse))})
@@ -129,7 +145,7 @@ def show(report: Report, warehouse: Path | None, *, as_json: bool) -> None:
         emit('Why files were rejected: duckspect sql "from raw.rejected_files order by seen_at desc"')
 
 
-def show_move(moved: Move) -> None:
+def show_move(moved: FolderMove) -> None:
     """Say what is at another place now."""
     emit(f"{moved.files:,} files were moved from {moved.old} to {moved.new}. Their inspections and labels moved along.")
 
@@ -153,7 +169,7 @@ def relocate_files(old: str, new: str, warehouse: Path | None, *, force: bool, p
         leave_copy(warehouse)
 
 
-def _labels(added: Added) -> str:
+def _labels(added: RowCounts) -> str:
     """How many, and what became of which kind."""
     if not added.annotations:
         return "0 labels"
@@ -180,7 +196,7 @@ def _others(item: Contradiction) -> str:
     return item.other_labels if item.labels != item.other_labels else f"{item.labels}, in another place"
 
 
-def _speed(report: Report) -> str:
+def _speed(report: IngestReport) -> str:
     read = report.samples - report.unchanged
     if not read or not report.bytes_read:
         return f"{report.seconds:.2f} s."

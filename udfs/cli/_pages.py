@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from models_py.errors import DuckspectError
-from models_py.warehouse import ENVIRONMENT_VARIABLE, warehouse_path
-from udfs.cli._output import emit, note
+from models_py.warehouse.database import ENVIRONMENT_VARIABLE, warehouse_path
+from udfs.cli.output import emit, note
 from udfs.review import Review, record
 
 _THEME = {
@@ -28,7 +28,7 @@ _THEME = {
 
 def run_dashboard(warehouse: Path | None, address: str) -> None:
     """Run Streamlit until it is stopped."""
-    from udfs.addresses import address_of
+    from udfs.serving.addresses import address_of
 
     place = address_of(address, "--http")
     if find_spec("streamlit") is None or find_spec("dashboard") is None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from udfs.cli._data import AsJson, Warehouse
-from udfs.cli._formats import Format
+from udfs.cli.formats import Format
 
 
 def sql(

@@ -27,11 +27,11 @@ from models_py.registry import (
     rollback,
     set_operating_point,
 )
-from models_py.tasks import primary_of
+from models_py.task import primary_of
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, note
-from udfs.cli._progress import display
 from udfs.cli._train import show_metrics
+from udfs.cli.output import emit, emit_json, emit_table, note
+from udfs.cli.progress import display
 
 
 def show_list(warehouse: Path | None, name: str | None, *, as_json: bool) -> None:
@@ -137,7 +137,7 @@ def show_history(warehouse: Path | None, name: str, *, as_json: bool) -> None:
 
 
 def show_comparison(warehouse: Path | None, first: str, second: str, query: str | None, *, as_json: bool) -> None:
-    from models_py.evaluation import evaluate, evaluate_model
+    from models_py.metrics.evaluation import evaluate, evaluate_model
 
     """Both versions on the same rows: the query's, else those the second was validated on."""
     with connect(warehouse, read_only=True) as con, display() as shown:
@@ -217,7 +217,7 @@ def run_import(
 ) -> None:
     from models_py.registry import transfer
 
-    described = transfer.Described(
+    described = transfer.TensorFileDescription(
         task=task,
         architecture=architecture,
         labels=tuple(filter(None, map(str.strip, (labels or "").split(",")))),

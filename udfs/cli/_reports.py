@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from models_py.durable import write_file
 from models_py.errors import DuckspectError
-from models_py.warehouse import sql_folder
+from models_py.files.durable import write_file
+from models_py.warehouse.database import sql_folder
 from udfs import connect
-from udfs.assignments import doubts_about_assignments
-from udfs.build import build, check_views, limit_warnings, publish
-from udfs.cli._caller import folder
-from udfs.cli._output import emit, emit_table, note
-from udfs.cli._progress import display
-from udfs.export_sql import export_sql
+from udfs.builds.assignments import doubts_about_assignments
+from udfs.builds.build import build, check_views, limit_warnings, publish
+from udfs.builds.export_sql import export_sql
+from udfs.cli.context import folder
+from udfs.cli.output import emit, emit_table, note
+from udfs.cli.progress import display
 
 _KINDS = (("model", "models"), ("test", "tests"), ("unit_test", "unit tests"), ("seed", "seeds"))
 

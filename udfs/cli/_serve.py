@@ -72,8 +72,8 @@ def add(
 
     Example: duckspect tokens add line1 --role writer
     """
-    from udfs.cli._output import emit
-    from udfs.tokens import add_token, tokens_path
+    from udfs.cli.output import emit
+    from udfs.serving.tokens import add_token, tokens_path
 
     emit(add_token(tokens_path(file, warehouse), name, role))
 
@@ -84,8 +84,8 @@ def list_tokens(file: TokensFile = None, warehouse: Warehouse = None) -> None:
 
     Example: duckspect tokens list
     """
-    from udfs.cli._output import emit_table
-    from udfs.tokens import read_tokens, tokens_path
+    from udfs.cli.output import emit_table
+    from udfs.serving.tokens import read_tokens, tokens_path
 
     rows = [(token.name, token.role, token.created_at) for token in read_tokens(tokens_path(file, warehouse))]
     emit_table(("name", "role", "created_at"), rows)
@@ -99,8 +99,8 @@ def remove(
 
     Example: duckspect tokens remove line1
     """
-    from udfs.cli._output import emit
-    from udfs.tokens import remove_token, tokens_path
+    from udfs.cli.output import emit
+    from udfs.serving.tokens import remove_token, tokens_path
 
     remove_token(tokens_path(file, warehouse), name)
     emit(f"{name} is refused from now on.")

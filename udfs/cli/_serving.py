@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from models_py.errors import DuckspectError
-from udfs.cli._output import note
-from udfs.tokens import tokens_path
+from udfs.cli.output import note
+from udfs.serving.tokens import tokens_path
 
 
 def run_server(
@@ -25,18 +25,20 @@ def run_server(
     from udfs.cli import run_for
 
     try:
-        from udfs.serving import Limits, Options, SqlLimits, address_of, serve
+        from udfs.serving.addresses import address_of
+        from udfs.serving.request_gate import RequestLimits
+        from udfs.serving.serve import ServerOptions, SqlLimits, serve
     except ModuleNotFoundError as error:
         raise DuckspectError(
             f"serve: needs the package {error.name}. Install what it needs with: pip install 'duckspect[serve]'"
         ) from error
-    options = Options(
+    options = ServerOptions(
         warehouse,
         tokens_path(tokens, warehouse),
         address_of(http, "--http") if http else None,
         address_of(quack, "--quack") if quack else None,
         keeps_images=keeps_images,
-        limits=Limits(**limits),
+        limits=RequestLimits(**limits),
         sql=SqlLimits(**sql),
     )
     for address in (options.http, options.quack):

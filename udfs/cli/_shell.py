@@ -12,11 +12,11 @@ from pathlib import Path
 import duckdb
 
 from models_py.errors import DuckspectError
-from models_py.warehouse import warehouse_path
+from models_py.warehouse.database import warehouse_path
 from udfs import connect
-from udfs.cli._formats import Format
-from udfs.cli._output import emit, note
-from udfs.cli._sql import WRITERS, Announced, Done, execute, interruptible, read_query
+from udfs.cli._sql import WRITERS, AnnouncedRows, Done, execute, interruptible, read_query
+from udfs.cli.formats import Format
+from udfs.cli.output import emit, note
 
 _PROMPT, _CONTINUED = "duckspect> ", "      ...> "
 _DATABASE_OBJECTS = """
@@ -26,7 +26,7 @@ union all select function_name from duckdb_functions() where function_type like 
 
 
 @dataclass(slots=True)
-class Session:
+class ShellSession:
     """An open warehouse and how its answers are printed."""
 
     con: duckdb.DuckDBPyConnection
@@ -37,7 +37,7 @@ class Session:
 def run_shell(warehouse: Path | None, *, read_only: bool) -> None:
     """Read and answer until .quit or the end of input."""
     with connect(warehouse, read_only=read_only) as con, _history(con):
-        session = Session(con)
+        session = ShellSession(con)
         if sys.stdin.isatty():
             note(f"{warehouse_path(warehouse)}. SQL ends with a semicolon; .help for help, .quit or Ctrl-D to leave.")
         for text in _statements():
@@ -90,7 +90,7 @@ def _is_complete(text: str) -> bool:
     return end.endswith(";") and (not kinds or kinds[-1][0] == len(end) - 1)
 
 
-def _answer(session: Session, text: str) -> None:
+def _answer(session: ShellSession, text: str) -> None:
     if text.startswith("."):
         name, _, argument = text[1:].partition(" ")
         command = _COMMANDS.get(name)
@@ -101,18 +101,18 @@ def _answer(session: Session, text: str) -> None:
         interruptible(session.con, lambda done: _write(session, text, session.format, done))
 
 
-def _write(session: Session, query: str, format: Format, done: Done) -> None:  # noqa: A002
-    WRITERS[format](Announced(execute(session.con, query), done), sys.stdout.buffer)
+def _write(session: ShellSession, query: str, format: Format, done: Done) -> None:  # noqa: A002
+    WRITERS[format](AnnouncedRows(execute(session.con, query), done), sys.stdout.buffer)
     sys.stdout.flush()
 
 
-def _help(_session: Session, _: str) -> None:
+def _help(_session: ShellSession, _: str) -> None:
     """List these commands."""
     for name, command in _COMMANDS.items():
         emit(f".{name:<8} {command.__doc__}")
 
 
-def _tables(session: Session, _: str) -> None:
+def _tables(session: ShellSession, _: str) -> None:
     """List the tables and what each holds."""
     query = """
         select schema_name || '.' || table_name as "table", comment
@@ -121,7 +121,7 @@ def _tables(session: Session, _: str) -> None:
     _write(session, query, Format.table, lambda: None)
 
 
-def _columns(session: Session, table: str) -> None:
+def _columns(session: ShellSession, table: str) -> None:
     """Describe a table: .columns raw.images."""
     schema, _, name = table.rpartition(".")
     query = (
@@ -131,7 +131,7 @@ def _columns(session: Session, table: str) -> None:
     _write(session, query, Format.table, lambda: None)
 
 
-def _mode(session: Session, name: str) -> None:
+def _mode(session: ShellSession, name: str) -> None:
     """Print answers as table, csv or json: .mode json."""
     names = [known.value for known in Format if known is not Format.parquet]
     if name not in names:
@@ -139,17 +139,17 @@ def _mode(session: Session, name: str) -> None:
     session.format = Format(name)
 
 
-def _read(session: Session, file: str) -> None:
+def _read(session: ShellSession, file: str) -> None:
     """Run the SQL in a file: .read sql/queries/x.sql."""
     _answer(session, read_query(None, Path(file)))
 
 
-def _quit(session: Session, _: str) -> None:
+def _quit(session: ShellSession, _: str) -> None:
     """Leave."""
     session.is_open = False
 
 
-_COMMANDS: dict[str, Callable[[Session, str], None]] = {
+_COMMANDS: dict[str, Callable[[ShellSession, str], None]] = {
     "help": _help,
     "tables": _tables,
     "columns": _columns,

@@ -19,15 +19,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models_py.durable import replacing
 from models_py.errors import DuckspectError
+from models_py.files.durable import replacing
 from udfs import connect
-from udfs.catalogue import names_function
-from udfs.cli._formats import Format
-from udfs.cli._output import emit_table, note
-from udfs.cli._printable import as_text, rows
-from udfs.cli._progress import display
-from udfs.counter import COUNTER
+from udfs.cli.formats import Format
+from udfs.cli.output import emit_table, note
+from udfs.cli.printable import as_text, rows
+from udfs.cli.progress import display
+from udfs.functions.catalogue import names_function
+from udfs.image_counter import COUNTER
 
 _ROWS_SHOWN = 200
 _ROWS_AT_ONCE = 10_000
@@ -66,7 +66,7 @@ def _print_rows(
     output: Path | None,
     done: Done,
 ) -> None:
-    batches = Announced(execute(con, query), done)
+    batches = AnnouncedRows(execute(con, query), done)
     if output is None:
         WRITERS[format](batches, sys.stdout.buffer)
         sys.stdout.flush()
@@ -78,7 +78,7 @@ def _print_rows(
         raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
 
 
-class Announced:
+class AnnouncedRows:
     """Batches of rows that say when the last one has come, so that a progress bar makes way for them."""
 
     def __init__(self, batches: pa.RecordBatchReader, done: Done) -> None:
@@ -110,7 +110,7 @@ def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[Done], None]) 
 def execute(con: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
     """Run SQL; a mistake in it becomes a sentence with DuckDB's words."""
     if names_function(query):
-        from udfs.guard import check, hints
+        from udfs.statements.guard import check, hints
 
         check(query)
         for hint in hints(query):
@@ -130,7 +130,7 @@ def _explain(text: str) -> str:
     return text
 
 
-def _rows(batches: Announced) -> Iterator[list[Any]]:
+def _rows(batches: AnnouncedRows) -> Iterator[list[Any]]:
     try:
         for batch in batches:
             yield from rows(batch)
@@ -163,7 +163,7 @@ def _as_text(value: Any) -> Any:
     return value.isoformat(sep=" ", timespec="seconds") if isinstance(value, datetime) else value
 
 
-def _write_table(batches: Announced, stream: IO[bytes]) -> None:
+def _write_table(batches: AnnouncedRows, stream: IO[bytes]) -> None:
     shown: list[list[Any]] = []
     more = 0
     for row in _rows(batches):
@@ -176,7 +176,7 @@ def _write_table(batches: Announced, stream: IO[bytes]) -> None:
         note(f"{more:,} more rows; --format csv prints them all.")
 
 
-def _write_csv(batches: Announced, stream: IO[bytes]) -> None:
+def _write_csv(batches: AnnouncedRows, stream: IO[bytes]) -> None:
     text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(batches.schema.names)
@@ -185,7 +185,7 @@ def _write_csv(batches: Announced, stream: IO[bytes]) -> None:
     text.detach()
 
 
-def _write_json(batches: Announced, stream: IO[bytes]) -> None:
+def _write_json(batches: AnnouncedRows, stream: IO[bytes]) -> None:
     names = batches.schema.names
     stream.write(b"[")
     for number, row in enumerate(_rows(batches)):
@@ -194,13 +194,13 @@ def _write_json(batches: Announced, stream: IO[bytes]) -> None:
     stream.write(b"\n]\n")
 
 
-def _write_parquet(batches: Announced, stream: IO[bytes]) -> None:
+def _write_parquet(batches: AnnouncedRows, stream: IO[bytes]) -> None:
     with pq.ParquetWriter(stream, batches.schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
 
 
-WRITERS: dict[Format, Callable[[Announced, IO[bytes]], None]] = {
+WRITERS: dict[Format, Callable[[AnnouncedRows, IO[bytes]], None]] = {
     Format.table: _write_table,
     Format.csv: _write_csv,
     Format.json: _write_json,

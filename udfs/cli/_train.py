@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models_py.architectures import list_architectures
 from models_py.errors import DuckspectError
-from models_py.options import describe
-from models_py.tasks import options_of
+from models_py.model.architectures import list_architectures
+from models_py.model.options import describe
+from models_py.task import options_of
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table, note
-from udfs.cli._progress import Display, display
-from udfs.cli._publish import leave_copy
+from udfs.cli.output import emit, emit_json, emit_table, note
+from udfs.cli.progress import Display, display
+from udfs.cli.published_copy import leave_copy
 
 if TYPE_CHECKING:
     import duckdb
 
+    from models_py.datasets import DatasetRow
     from models_py.registry import Version
-    from models_py.snapshot import Example
 
 
 def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
@@ -36,7 +36,7 @@ def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
     return found | {key: value for key, value in named.items() if value is not None}
 
 
-class Shown:
+class CommandReport:
     """A report as what a command shows of its progress, with a line per epoch unless it is to be brief."""
 
     def __init__(self, shown: Display, *, is_brief: bool = False) -> None:
@@ -68,10 +68,10 @@ def _is_shown(name: str) -> bool:
 
 
 @contextmanager
-def shown(*, is_brief: bool = False) -> Iterator[Shown]:
+def shown(*, is_brief: bool = False) -> Iterator[CommandReport]:
     """Show a training while it runs."""
     with display() as found:
-        yield Shown(found, is_brief=is_brief)
+        yield CommandReport(found, is_brief=is_brief)
 
 
 def run_training(
@@ -88,8 +88,8 @@ def run_training(
     as_json: bool,
 ) -> None:
     """Train, and print what was registered. The warehouse is open to others while it trains."""
-    from models_py.access import AT_FIRST, WarehouseAccess, open_patiently
-    from models_py.workshop import can_resume, carry_out, plan
+    from models_py.training.train import can_resume, carry_out, plan
+    from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
 
     access = WarehouseAccess(warehouse, patience=patience)
     with shown() as report:
@@ -155,7 +155,7 @@ def run_evaluation(
     warehouse: Path | None, reference: str, query: str | None, split: str, device: str, *, as_json: bool
 ) -> None:
     """Measure a model, and print its metrics."""
-    from models_py.evaluation import evaluate, evaluate_model
+    from models_py.metrics.evaluation import evaluate, evaluate_model
     from models_py.registry import find, load
 
     with connect(warehouse, read_only=True) as con, display() as shown:
@@ -180,7 +180,7 @@ def run_evaluation(
     show_metrics({version.reference: found.metrics}, f"on {count:,} images")
 
 
-def _frozen_rows(con: duckdb.DuckDBPyConnection, version: Version, split: str) -> Sequence[Example]:
+def _frozen_rows(con: duckdb.DuckDBPyConnection, version: Version, split: str) -> Sequence[DatasetRow]:
     from models_py.registry import frozen_rows
 
     if split not in ("val", "test"):

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models_py.access import AT_FIRST, WarehouseAccess, open_patiently
 from models_py.registry import Version, limit_warning
-from models_py.tuning import Study, TrialReport
-from models_py.workshop import carry_out, plan
+from models_py.training.train import carry_out, plan
+from models_py.training.tuning import Study, TrialReport
+from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
 from udfs import connect
-from udfs.cli._output import emit, emit_json, emit_table
-from udfs.cli._publish import leave_copy
 from udfs.cli._train import show_metrics, shown
+from udfs.cli.output import emit, emit_json, emit_table
+from udfs.cli.published_copy import leave_copy
 
 
 def run_tuning(

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from models_py.access import PATIENCE
-from models_py.architectures import TASKS, list_architectures
+from models_py.model.architectures import TASKS, list_architectures
+from models_py.warehouse.access import PATIENCE
 from udfs.cli._data import AsJson, Publish, Warehouse
 
 _CHOICES = "; ".join(f"{task}: {', '.join(item.name for item in list_architectures(task))}" for task in TASKS)

@@ -11,13 +11,13 @@ from typing import Any
 import duckdb
 import typer
 
-from models_py.architectures import TASKS, list_architectures
 from models_py.layouts import layouts
-from models_py.options import describe
-from models_py.tasks import options_of
-from models_py.warehouse import migrate
-from udfs.catalogue import FUNCTIONS
-from udfs.cli._app import app
+from models_py.model.architectures import TASKS, list_architectures
+from models_py.model.options import describe
+from models_py.task import options_of
+from models_py.warehouse.database import migrate
+from udfs.cli.app import app
+from udfs.functions.catalogue import FUNCTIONS
 
 _MADE = "<!-- Made by `make docs`; edit the source it is made from. -->\n"
 

@@ -1,27 +1,27 @@
 """What stands between a SQL function and a network: images, caches, batches, devices. Imported at the first call."""
 
-from udfs.runtime._answers import Answer, Outcome
-from udfs.runtime._calls import Query
-from udfs.runtime._direct import Direct, Told
-from udfs.runtime._engine import Engine
-from udfs.runtime._images import Decoded, Source
-from udfs.runtime._kinds import EMBED, MAP, PREDICT
-from udfs.runtime._models import Served
-from udfs.runtime._runtime import Asked, Runtime
+from udfs.runtime.batcher import Batcher
+from udfs.runtime.calls import Query
+from udfs.runtime.image_reader import DecodedImage, ImageSource
+from udfs.runtime.model_resolver import LoadedModel
+from udfs.runtime.output_kinds import EMBED, MAP, PREDICT
+from udfs.runtime.results import PredictionResult, StoredPrediction
+from udfs.runtime.runtime import PredictionRequest, Runtime
+from udfs.runtime.single_images import SingleImages, SingleResult
 
 __all__ = [
     "EMBED",
     "MAP",
     "PREDICT",
-    "Answer",
-    "Asked",
-    "Decoded",
-    "Direct",
-    "Engine",
-    "Outcome",
+    "Batcher",
+    "DecodedImage",
+    "ImageSource",
+    "LoadedModel",
+    "PredictionRequest",
+    "PredictionResult",
     "Query",
     "Runtime",
-    "Served",
-    "Source",
-    "Told",
+    "SingleImages",
+    "SingleResult",
+    "StoredPrediction",
 ]

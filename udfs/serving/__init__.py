@@ -1,7 +1,1 @@
-"""One warehouse, many clients: HTTP and Quack over one session. Needs the extra `serve`."""
-
-from udfs.addresses import Address, address_of
-from udfs.serving._front import Limits
-from udfs.serving._serve import Options, SqlLimits, serve
-
-__all__ = ["Address", "Limits", "Options", "SqlLimits", "address_of", "serve"]
+"""One warehouse, many clients: HTTP and Quack over one session, with tokens and limits. Needs the extra `serve`."""

@@ -1,0 +1,128 @@
+"""From a query to frozen rows: columns checked, rows gathered by image, files hashed, units found, split made."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from models_py.datasets.contents import Content, Progress, choose, find_hashes, has_raw
+from models_py.datasets.gather import ImageRow, counted, gather, useless
+from models_py.datasets.groups import find_groups
+from models_py.datasets.query import QueryRow, run
+from models_py.datasets.rows import DatasetRow, FrozenDataset
+from models_py.datasets.split import assign
+from models_py.errors import DuckspectError
+from models_py.layouts import GOOD, canonical
+from models_py.warehouse.location import StoredUris, stored_uris
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def freeze(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    task: str,
+    *,
+    validation: float = 0.2,
+    test: float = 0.0,
+    split: str | None = None,
+    seed: int = 0,
+    duplicates: str = "refuse",
+    progress: Progress | None = None,
+) -> FrozenDataset:
+    """Run the query and freeze its rows.
+
+    `split` puts every row into one split, as evaluation does. Otherwise the query's `split` column counts, and where
+    it is missing or null, `test` of the units are set apart and `validation` of the rest are held out. `duplicates`
+    says which labels of an image count if they contradict each other: refuse, newest or drop. Raises with the names of
+    what cannot be used.
+    """
+    rows = run(con, query, task)
+    images, notes = gather(rows, task)
+    if split is None:
+        _check_learnable(task, images, rows.rows)
+        _check_spelling(label for item in images for label in item.labels)
+    uris = stored_uris(con)
+    for item, address in zip(images, _addresses(con, uris, [item.image for item in images]), strict=True):
+        item.image, item.masks = address, list(map(uris.full, item.masks))
+    hashes = find_hashes(
+        con, list(dict.fromkeys(uri for item in images for uri in (item.image, *item.masks))), progress
+    )
+    contents = [Content(item, hashes[item.image], tuple(hashes[mask] for mask in item.masks)) for item in images]
+    units: dict[str, set[str]] = defaultdict(set)
+    for content in contents:
+        units[content.sha256].update(content.item.units)
+    groups = find_groups(con, units)
+    chosen, disputes = choose(con, contents, duplicates)
+    examples = sorted((_example(content, split, groups) for content in chosen), key=lambda item: item.sha256)
+    notes += [*disputes, *_spelled_good(task, examples)]
+    ordered = assign(examples, validation, seed, test=test, train_on_good=task == "anomaly")
+    return FrozenDataset(task, query, ordered, tuple(notes))
+
+
+def _example(content: Content, split: str | None, groups: dict[str, str]) -> DatasetRow:
+    item = content.item
+    return DatasetRow(
+        image=item.image,
+        sha256=content.sha256,
+        split=split or item.split,
+        group=groups[content.sha256],
+        labels=tuple(item.labels),
+        boxes=tuple(item.boxes),
+        masks=tuple(item.masks),
+        mask_sha256=content.mask_sha256,
+        polygons=tuple(item.polygons),
+    )
+
+
+def _check_learnable(task: str, images: Sequence[ImageRow], rows: Sequence[QueryRow]) -> None:
+    """Refuse rows without a defect where defects are learned, and without a good image where these are."""
+    if task in ("detect", "segment") and not any(item.labels for item in images):
+        raise DuckspectError(useless(rows, task))
+    if task == "anomaly" and all(item.labels for item in images):
+        labels = sorted({label for item in images for label in item.labels})
+        raise DuckspectError(
+            f"query: anomaly detection learns from good images, but none of {counted(len(images), 'image')} is one: "
+            f"they are {', '.join(labels)}. Add images whose label is good."
+        )
+
+
+def _check_spelling(labels: Iterable[str]) -> None:
+    """Refuse two classes that are one, written differently: a model would learn to tell them apart by chance."""
+    counts = Counter(labels)
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(counts):
+        spellings[label.strip().lower()].append(label)
+    for found in spellings.values():
+        if len(found) > 1:
+            both = " and ".join(f"{label!r} ({counts[label]:,})" for label in found)
+            raise DuckspectError(
+                f"query: the labels {both} differ in case or blanks alone. Write: lower(label) as label"
+            )
+
+
+def _spelled_good(task: str, examples: Iterable[DatasetRow]) -> list[str]:
+    """Say that a class for defect-free images is taken for a defect, because it has another name."""
+    labels = {label for item in examples for label in item.labels} if task == "classify" else set[str]()
+    others = sorted(label for label in labels if label != GOOD and canonical(label) == GOOD)
+    return [
+        f"The label {label!r} counts as a defect: the label of defect-free images is good. If it means so, write: "
+        f"if(label = '{label}', 'good', label) as label"
+        for label in others
+    ]
+
+
+def _addresses(con: duckdb.DuckDBPyConnection, uris: StoredUris, images: list[str]) -> list[str]:
+    """Where each image is: an image_id is looked up, anything else is a path or URI already."""
+    ids = [image for image in images if len(image) == 64 and not os.path.exists(uris.full(image))]
+    known: dict[str, str] = {}
+    if ids and has_raw(con):
+        known = dict(
+            con.execute(
+                "select image_id, uri from raw.images where image_id in (select unnest(?::varchar[]))", [ids]
+            ).fetchall()
+        )
+    return [uris.full(known.get(image, image)) for image in images]

@@ -1,0 +1,164 @@
+"""Prepared training images: decoded by a pool of threads, kept in memory while they fit, augmented by seed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from models_py.datasets import DatasetRow
+from models_py.datasets.augment import Augment
+from models_py.errors import ImageError
+from models_py.images.decode import decode, decode_mask, open_bytes
+from models_py.images.regions import Polygon, fill_polygon
+from models_py.model.preprocess import Preprocess, Size
+
+_KEPT_BYTES = 2 << 30
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """One prepared image (size, size, 3) with its targets in the coordinates of the square."""
+
+    example: DatasetRow
+    image: Array
+    size: Size
+    mask: Array | None
+    boxes: Array
+    labels: Array
+
+
+class PreparedImages:
+    """The examples of one split, prepared for one network."""
+
+    def __init__(
+        self,
+        examples: Sequence[DatasetRow],
+        labels: Sequence[str],
+        preprocess: Preprocess,
+        *,
+        masks: bool = False,
+        workers: int = 0,
+    ) -> None:
+        self.examples = tuple(examples)
+        self.labels = tuple(labels)
+        self.preprocess = preprocess
+        self._masks = masks
+        self._workers = workers or min(8, os.cpu_count() or 1)
+        self._kept: dict[int, PreparedImage] = {}
+        self._room = _KEPT_BYTES
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> PreparedImage:
+        """Decode and prepare one example, or take it from memory."""
+        if (kept := self._kept.get(index)) is not None:
+            return kept
+        sample = self._prepare(self.examples[index])
+        size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
+        with self._lock:
+            if size <= self._room and index not in self._kept:
+                self._room -= size
+                self._kept[index] = sample
+        return sample
+
+    def _prepare(self, example: DatasetRow) -> PreparedImage:
+        image = read_image(example.image)
+        size = (image.shape[1], image.shape[2])
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        known = [i for i, label in enumerate(example.labels) if label in numbers]
+        boxes = np.array([example.boxes[i] for i in known] if example.boxes else [], np.float32).reshape(-1, 4)
+        return PreparedImage(
+            example=example,
+            image=self.preprocess(image).permute(1, 2, 0).numpy(),
+            size=size,
+            mask=self._class_mask(example, size) if self._masks else None,
+            boxes=self.preprocess.boxes_in(boxes, size) if len(boxes) else boxes,
+            labels=np.array([numbers[example.labels[i]] for i in known], np.int64),
+        )
+
+    def _class_mask(self, example: DatasetRow, size: Size) -> Array:
+        return self.preprocess.fit_mask(class_mask(example, self.labels, size))
+
+    def stream(
+        self, order: Iterable[int], *, augment: Augment | None = None, seed: Sequence[int] = ()
+    ) -> Iterator[PreparedImage]:
+        """Yield samples in this order, prepared ahead; the randomness of each depends on seed and place alone."""
+        with ThreadPoolExecutor(self._workers) as pool:
+            waiting: deque[Future[PreparedImage]] = deque()
+            for place, index in enumerate(order):
+                waiting.append(pool.submit(self._augmented, index, augment, (*seed, place)))
+                if len(waiting) > 4 * self._workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _augmented(self, index: int, augment: Augment | None, seed: Sequence[int]) -> PreparedImage:
+        sample = self[index]
+        if augment is None:
+            return sample
+        image, mask, boxes = augment(np.random.default_rng(seed), sample.image, sample.mask, sample.boxes)
+        sides = (boxes[:, 2:] - boxes[:, :2]).min(1) if len(boxes) else np.zeros(0)
+        kept = sides > 2  # a box moved out of the image is none
+        return PreparedImage(
+            sample.example, image, sample.size, mask, boxes[kept], sample.labels[kept] if len(boxes) else sample.labels
+        )
+
+    def batches(
+        self, order: Sequence[int], batch: int, *, augment: Augment | None = None, seed: Sequence[int] = ()
+    ) -> Iterator[list[PreparedImage]]:
+        """Group the stream; a last batch of one joins the batch before, for batch norm needs two."""
+        sizes = [batch] * (len(order) // batch) + [len(order) % batch] * bool(len(order) % batch)
+        if len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [sizes[-2] + 1]
+        stream = self.stream(order, augment=augment, seed=seed)
+        for size in sizes:
+            yield [next(stream) for _ in range(size)]
+
+    def shuffled(self, seed: int, epoch: int, weights: Array | None = None) -> list[int]:
+        """The order of an epoch: every example once, or drawn by weight where classes are rare."""
+        rng = np.random.default_rng((seed, epoch))
+        if weights is None:
+            return [int(i) for i in rng.permutation(len(self))]
+        return [int(i) for i in rng.choice(len(self), len(self), p=weights / weights.sum())]
+
+
+def read_image(uri: str) -> torch.Tensor:
+    """Decode an image; an error names its file."""
+    data = open_bytes(uri)
+    try:
+        return decode(data)
+    except ImageError as error:
+        raise ImageError(f"{uri}: {error}") from error
+
+
+def class_mask(example: DatasetRow, labels: Sequence[str], size: Size) -> Array:
+    """Class numbers of the pixels (height, width): 0 background, i + 1 for labels[i]; later masks lie on top."""
+    mask = np.zeros(size, np.uint8)
+    places: tuple[str | Polygon, ...] = (*example.masks, *example.polygons)
+    for label, place in zip(example.labels, places, strict=True):
+        part = _read_mask(place, size) if isinstance(place, str) else fill_polygon(place, size)
+        mask[part] = labels.index(label) + 1 if label in labels else 0
+    return mask
+
+
+def _read_mask(uri: str, size: Size) -> Array:
+    mask = decode_mask(open_bytes(uri)).numpy()
+    if mask.shape != size:
+        raise ImageError(f"{uri}: the mask is {mask.shape[1]} x {mask.shape[0]}, its image {size[1]} x {size[0]}")
+    return mask > 0
+
+
+def stack(samples: Sequence[PreparedImage]) -> torch.Tensor:
+    """A uint8 batch (n, 3, size, size), channels last in memory."""
+    return torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)

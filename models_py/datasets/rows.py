@@ -1,0 +1,142 @@
+"""What a snapshot is, its hash, and the Parquet file that keeps it beside the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models_py.errors import DuckspectError
+from models_py.images.regions import Box, Polygon
+from models_py.model.trained_model import GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """One image with its labels: one for each box, else each mask and then each polygon, else its class if known."""
+
+    image: str
+    sha256: str
+    split: str
+    group: str
+    labels: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    masks: tuple[str, ...] = ()
+    mask_sha256: tuple[str, ...] = ()
+    polygons: tuple[Polygon, ...] = ()
+
+    def renamed(self, name: Callable[[str], str]) -> DatasetRow:
+        """The same rows, with other names of the files."""
+        return replace(self, image=name(self.image), masks=tuple(map(name, self.masks)))
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether pixels of its defects are known."""
+        return bool(self.masks or self.polygons)
+
+    @property
+    def label(self) -> str:
+        """The class of the image: its first defect, else good."""
+        return next((label for label in self.labels if label != GOOD), GOOD)
+
+    @property
+    def is_defective(self) -> bool:
+        return self.label != GOOD
+
+
+@dataclass(frozen=True)
+class FrozenDataset:
+    """Frozen rows, ordered by content so that the order of a query's rows does not matter."""
+
+    task: str
+    query: str
+    examples: tuple[DatasetRow, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What was left out of the query's rows, in sentences; not kept."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of contents, labels and splits; where the files lie does not matter."""
+        digest = hashlib.sha256(self.task.encode())
+        for item in self.examples:
+            row = _as_dict(item) | {"image": None, "masks": None}
+            if not item.polygons:
+                del row["polygons"]  # so that rows without any have the hash that they had before there were polygons
+            digest.update(json.dumps(row, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def renamed(self, name: Callable[[str], str]) -> FrozenDataset:
+        """The same rows, with other names of the files."""
+        return replace(self, examples=tuple(item.renamed(name) for item in self.examples))
+
+    def part(self, split: str) -> tuple[DatasetRow, ...]:
+        return tuple(item for item in self.examples if item.split == split)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes to learn: with `good` for whole images, defects alone where good is the background."""
+        found = {label for item in self.examples for label in item.labels}
+        return tuple(sorted(found if self.task == "classify" else found - {GOOD}))
+
+    def counts(self, split: str) -> Counter[str]:
+        """Images of each class in a split."""
+        return Counter(label for item in self.part(split) for label in set(item.labels) or {GOOD})
+
+    def sample(self, split: str, count: int) -> tuple[DatasetRow, ...]:
+        """A few examples, spread evenly over the split, defective ones first."""
+        items = sorted(self.part(split), key=lambda item: (not item.is_defective, item.sha256))
+        step = max(len(items) // count, 1)
+        return tuple(items[::step][:count])
+
+
+def _as_dict(item: DatasetRow) -> dict[str, Any]:
+    return {column.name: getattr(item, column.name) for column in fields(item)}
+
+
+_SCHEMA = pa.schema(
+    {
+        "image": pa.string(),
+        "sha256": pa.string(),
+        "split": pa.string(),
+        "group": pa.string(),
+        "labels": pa.list_(pa.string()),
+        "boxes": pa.list_(pa.list_(pa.float64())),
+        "masks": pa.list_(pa.string()),
+        "mask_sha256": pa.list_(pa.string()),
+        "polygons": pa.list_(pa.list_(pa.list_(pa.float64()))),
+    }
+)
+
+
+def write_parquet(snapshot: FrozenDataset, file: Path) -> None:
+    """Keep the rows, with the query and task as the file's metadata."""
+    rows = [_as_dict(item) for item in snapshot.examples]
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({"task": snapshot.task, "query": snapshot.query}))
+    pq.write_table(table, file, compression="zstd")
+
+
+def read_parquet(file: Path) -> FrozenDataset:
+    """Read rows that were kept; raises if the file is missing or damaged."""
+    try:
+        table = pq.read_table(file)
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        return FrozenDataset(metadata["task"], metadata["query"], tuple(_examples(table.to_pylist())))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DuckspectError(f"{file}: the rows kept with the model cannot be read: {error}") from error
+
+
+def _examples(rows: Iterable[dict[str, Any]]) -> Iterator[DatasetRow]:
+    for row in rows:
+        for column in ("labels", "masks", "mask_sha256"):
+            row[column] = tuple(row.get(column) or ())  # older files have no hashes of masks, and no polygons
+        row["boxes"] = tuple((box[0], box[1], box[2], box[3]) for box in row["boxes"])
+        row["polygons"] = tuple(tuple(map(tuple, polygon)) for polygon in row.get("polygons") or ())
+        yield DatasetRow(**row)

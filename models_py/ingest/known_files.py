@@ -1,0 +1,102 @@
+"""What ingestion remembers of the files it has read, so that an unchanged one is not opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models_py.images import ImageFacts
+from models_py.layouts import FileStat
+from models_py.warehouse.location import StoredUris, full_uri
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A row of `raw.files`, with the facts of its image if it is one."""
+
+    size: int
+    version: str
+    role: str
+    sha256: str | None
+    layout: str
+    label_set_id: str | None
+    first_uri: str | None
+    facts: ImageFacts | None
+
+    def is_current(self, stat: FileStat) -> bool:
+        return self.size == stat.size and self.version == stat.version
+
+
+_LOOKUP = """
+select
+    files.uri, files.size_bytes, files.version, files.role, files.sha256, files.layout, files.label_set_id,
+    files.first_uri, images.format, images.width, images.height, images.channels
+from raw.files
+semi join wanted on files.uri = wanted.uri
+left join raw.images on files.sha256 = images.image_id
+"""
+
+_GONE = f"""
+select files.uri
+from raw.files
+anti join wanted on files.uri = wanted.uri
+where
+    files.role in ('image', 'template', 'label')
+    and list_bool_or(list_transform($prefixes::varchar[], lambda folder: starts_with({full_uri("files.uri")}, folder)))
+order by files.uri
+"""
+
+
+def remembered(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, KnownFile]:
+    """Fetch the entries of these files; those never read are absent."""
+    with _wanted(con, uris):
+        rows = con.execute(_LOOKUP).fetchall()
+    return {
+        uri: KnownFile(size, version, role, sha256, layout, label_set, first, ImageFacts(*facts) if facts[0] else None)
+        for uri, size, version, role, sha256, layout, label_set, first, *facts in rows
+    }
+
+
+def vanished(
+    con: duckdb.DuckDBPyConnection, uris: Iterable[str], prefixes: Sequence[str], names: StoredUris
+) -> list[str]:
+    """Name the files that were read below these prefixes and are not among those that are there."""
+    if not prefixes:
+        return []
+    with _wanted(con, uris):
+        return [
+            names.full(uri)
+            for (uri,) in con.execute(_GONE, {"prefixes": list(prefixes), "prefix": names.prefix}).fetchall()
+        ]
+
+
+def free_names(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, str]:
+    """What to make ids from for new files in the place of files that moved away, whose ids are made from that place."""
+    found: dict[str, str] = {}
+    if con.execute("select 1 from raw.files where first_uri is not null limit 1").fetchone() is None:
+        return found
+    asked, number = {uri: uri for uri in uris}, 1
+    while asked:
+        with _wanted(con, asked):
+            rows = con.execute("select distinct first_uri from raw.files semi join wanted on first_uri = wanted.uri")
+            taken = [asked[name] for (name,) in rows.fetchall()]
+        number += 1
+        asked = {f"{uri}#{number}": uri for uri in taken}
+        found.update({uri: name for name, uri in asked.items()})
+    return found
+
+
+@contextmanager
+def _wanted(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> Iterator[None]:
+    import pyarrow as pa
+
+    con.register("wanted", pa.table({"uri": pa.array(uris, pa.string())}))
+    try:
+        yield
+    finally:
+        con.unregister("wanted")

@@ -1,0 +1,81 @@
+"""How good a model is on labelled rows, by exact definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from models_py.datasets import DatasetRow, FrozenDataset, freeze
+from models_py.datasets.prepared_images import PreparedImages
+from models_py.errors import DuckspectError
+from models_py.metrics.judge import judge
+from models_py.model.devices import find_devices, mixed
+from models_py.model.trained_model import Model, Prediction
+from models_py.task import Judged, Metrics, find_task
+
+if TYPE_CHECKING:
+    import duckdb
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics, and what was said of each image."""
+
+    metrics: Metrics
+    judged: Judged
+
+
+def evaluate_model(
+    model: Model,
+    examples: Sequence[DatasetRow],
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge the examples and measure the task's metrics at the model's threshold."""
+    if not examples:
+        raise DuckspectError("query: there are no rows to evaluate on.")
+    place = find_devices(device)[0]
+    model.network.to(place)
+    data = PreparedImages(examples, model.labels, model.spec.preprocess, workers=workers)
+    pixels = model.task in ("segment", "anomaly") and any(example.has_mask for example in examples)
+    judged = judge(model, data, batch=8, pixels=pixels or model.task == "segment")
+    with torch.inference_mode(), mixed(place, precision):
+        metrics, kept = find_task(model.task).measure(_counted(judged, len(examples), progress), model)
+    model.network.to("cpu")
+    return Evaluation(metrics, kept)
+
+
+def _counted(
+    judged: Iterator[tuple[DatasetRow, Prediction]], total: int, progress: Progress | None
+) -> Iterator[tuple[DatasetRow, Prediction]]:
+    for number, item in enumerate(judged, 1):
+        if progress:
+            progress(number, total)
+        yield item
+
+
+def evaluate(
+    con: duckdb.DuckDBPyConnection, model: Model, query: str, *, device: str = "auto", progress: Progress | None = None
+) -> tuple[Evaluation, FrozenDataset]:
+    """Judge the rows of any labelled query, whatever split they are in."""
+    snapshot = freeze(con, query, model.task, split="test")
+    check_labels(snapshot, model)
+    return evaluate_model(model, snapshot.examples, device=device, progress=progress), snapshot
+
+
+def check_labels(snapshot: FrozenDataset, model: Model) -> None:
+    """Refuse labels that the model has never seen, where they would count against it unsaid."""
+    unknown = sorted(set(snapshot.classes) - set(model.labels)) if model.task != "anomaly" else []
+    if unknown:
+        raise DuckspectError(
+            f"query: the label {unknown[0]!r} is not one of {model.spec.architecture}'s {', '.join(model.labels)}. "
+            f"Leave it out with: where label <> '{unknown[0]}', or train with it."
+        )

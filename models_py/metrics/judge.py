@@ -1,0 +1,36 @@
+"""Run a model over examples: prepared by a pool of threads, judged in batches, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from models_py.datasets import DatasetRow
+from models_py.datasets.prepared_images import PreparedImages, stack
+from models_py.metrics import operating_rates
+from models_py.model.trained_model import Model, Prediction
+from models_py.progress import Counted, no_progress
+
+
+def judge(
+    model: Model, data: PreparedImages, *, batch: int = 16, pixels: bool = False, progress: Counted = no_progress
+) -> Iterator[tuple[DatasetRow, Prediction]]:
+    """Yield every example with what the model says of it."""
+    model.network.eval()
+    done = 0
+    for samples in data.batches(range(len(data)), batch):
+        with torch.inference_mode():
+            outputs = model.forward(stack(samples).to(model.device))
+        found = model.interpret(outputs, [sample.size for sample in samples], pixels=pixels)
+        yield from zip((sample.example for sample in samples), found, strict=True)
+        done += len(samples)
+        progress(done, len(data))
+
+
+def image_rates(judged: Sequence[tuple[DatasetRow, Prediction]], model: Model) -> dict[str, float | None]:
+    """Escape and overkill rate of images at the model's threshold for all classes; nothing without one."""
+    if "*" not in model.spec.thresholds:
+        return {}
+    scores = [prediction.score for _, prediction in judged]
+    return operating_rates(scores, [example.is_defective for example, _ in judged], model.spec.thresholds["*"])

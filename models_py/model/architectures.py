@@ -1,0 +1,66 @@
+"""The list of architectures: help, tuning, registry and tests iterate it. A new one is one decorated function."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models_py.errors import DuckspectError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TASKS = ("classify", "detect", "segment", "anomaly")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How to build a network for one task; `build` takes the number of classes and the training options."""
+
+    name: str
+    task: str
+    title: str
+    build: Callable[..., nn.Module]
+    family: str
+    weights: tuple[str, ...]
+    defaults: dict[str, Any]
+
+
+_registered: dict[str, Architecture] = {}
+Builder = Callable[..., "nn.Module"]
+
+
+def architecture(
+    task: str, *, family: str, weights: tuple[str, ...] = ("none",), **defaults: Any
+) -> Callable[[Builder], Builder]:
+    """Register a builder under its function's name; `defaults` are options that fit it better than the task's."""
+
+    def add(build: Builder) -> Builder:
+        if build.__name__ in _registered:
+            raise ValueError(f"architecture {build.__name__} is registered twice")
+        title = (build.__doc__ or "").strip().splitlines()[0]
+        _registered[build.__name__] = Architecture(build.__name__, task, title, build, family, weights, defaults)
+        return build
+
+    return add
+
+
+def list_architectures(task: str | None = None) -> tuple[Architecture, ...]:
+    """All registered architectures, or those of one task, in the order in which they are declared."""
+    for name in TASKS:
+        importlib.import_module(f"models_py.tasks.{name}.architectures")
+    return tuple(item for name in TASKS for item in _registered.values() if item.task == name and task in (None, name))
+
+
+def find_architecture(task: str, name: str | None) -> Architecture:
+    """Look an architecture up by name; without a name, the task's first."""
+    if task not in TASKS:
+        raise DuckspectError(f"task: must be one of {', '.join(TASKS)}, but is {task!r}.")
+    known = list_architectures(task)
+    for item in known:
+        if name in (None, item.name):
+            return item
+    choices = ", ".join(item.name for item in known)
+    raise DuckspectError(f"architecture: there is no {name!r} for {task}. Choose one of {choices}.")

@@ -1,0 +1,140 @@
+"""A trained model of any task: the four steps from a decoded image to a verdict, the same in training and serving."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from models_py.model.preprocess import Preprocess, Size
+
+GOOD = "good"
+
+DEFAULT_THRESHOLDS = {"detect": 0.25, "segment": 0.0}
+"""What holds for a model without an operating point; of the other tasks nothing can be said without one."""
+
+Outputs = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One defect: its box in pixels of the image, and for masks the pixels inside that box."""
+
+    label: str
+    confidence: float
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    area: float
+    mask: np.ndarray[Any, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one image; `score` is how defective it is, what the operating threshold is compared with."""
+
+    label: str
+    confidence: float
+    score: float
+    regions: tuple[Region, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
+    pixels: np.ndarray[Any, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that is needed, beside the tensors, to build a model again: it is stored as JSON."""
+
+    task: str
+    architecture: str
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    build: dict[str, Any]
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+class Model(ABC):
+    """A network, its spec, and how to read its outputs."""
+
+    task: ClassVar[str]
+    stand_in: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """What does the work of `compute` in its place."""
+
+    def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
+        self.spec = spec
+        self.network = network.eval()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.spec.labels
+
+    def threshold(self, label: str = "*") -> float | None:
+        """The operating point of a class, else that of all classes, else the task's default."""
+        thresholds = self.spec.thresholds
+        return thresholds.get(label, thresholds.get("*", DEFAULT_THRESHOLDS.get(self.task)))
+
+    @property
+    def device(self) -> torch.device:
+        tensor = next(iter(self.network.state_dict().values()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def prepare(self, image: torch.Tensor) -> torch.Tensor:
+        """Turn a decoded uint8 image (3, height, width) into the uint8 square the network takes; thread-safe."""
+        return self.spec.preprocess(image)
+
+    def forward(self, batch: torch.Tensor) -> Outputs:
+        """Run prepared images (n, 3, size, size) on the network's device; outputs are float32, one row an image.
+
+        The row of an image for which the network gave NaN or infinity is NaN: a detector's boxes would be dropped for
+        it, and the image be clean.
+        """
+        computed = (self.stand_in or self.compute)(batch)
+        outputs = self.finish(computed)
+        are_numbers = computed.flatten(1).sum(1).isfinite()
+        if bool(are_numbers.all()):
+            return outputs
+        return tuple(torch.where(are_numbers.view(-1, *[1] * (part.ndim - 1)), part, torch.nan) for part in outputs)
+
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        """The part of `forward` that other runtimes can do as well: normalisation and network."""
+        inputs = self.spec.preprocess.normalise(batch).contiguous(memory_format=torch.channels_last)
+        found: torch.Tensor = self.network(inputs).float()
+        return found
+
+    def finish(self, computed: torch.Tensor) -> Outputs:
+        """The part of `forward` that stays with torch."""
+        return (computed,)
+
+    @abstractmethod
+    def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:
+        """Read the outputs of a batch; `sizes` are those of the images as decoded. `pixels` asks for pixel maps too."""
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        """Describe prepared images by vectors (n, d) whose cosine similarity is how alike they look."""
+        raise NotImplementedError(f"{self.spec.architecture} gives no embeddings")
+
+    def predict(self, images: Sequence[torch.Tensor], *, pixels: bool = False) -> list[Prediction]:
+        """Judge decoded images in one batch."""
+        if not images:
+            return []
+        batch = torch.stack([self.prepare(image) for image in images]).to(self.device)
+        with torch.inference_mode():
+            outputs = self.forward(batch)
+        return self.interpret(outputs, [(image.shape[1], image.shape[2]) for image in images], pixels=pixels)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The tensors that, with the spec, are the model."""
+        return dict(self.network.state_dict())
+
+
+def verdict(scores: np.ndarray[Any, Any], labels: Sequence[str]) -> tuple[str, float, float]:
+    """Label, confidence and defect score from class probabilities."""
+    best = int(scores.argmax())
+    defect = 1 - float(scores[labels.index(GOOD)]) if GOOD in labels else float(scores[best])
+    return labels[best], float(scores[best]), defect

@@ -1,0 +1,99 @@
+"""Deleting versions, folders that no row speaks of, and runs whose process is gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_py.errors import RegistryError
+from models_py.registry.aliases import aliases
+from models_py.registry.versions import INCOMING, Version, artifacts_folder, find, list_versions, registering
+from models_py.warehouse.database import file_of, runs_folder, transaction
+from models_py.warehouse.folder_lock import holder_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+_RUNNING = """
+select 'training_runs' as table_name, run_id as id, left(run_id, -9) as folder
+from ml.training_runs where status = 'running'
+union all
+select distinct 'trials', study, study from ml.trials where status = 'running'
+"""
+_STOPPED = {
+    "training_runs": """
+    update ml.training_runs set status = 'stopped', error = 'killed', finished_at = greatest(started_at, (
+        select max(measured_at) from ml.training_metrics where training_metrics.run_id = training_runs.run_id
+    )) where run_id = ? and status = 'running'
+    """,
+    "trials": "update ml.trials set status = 'failed', finished_at = now() where study = ? and status = 'running'",
+}
+_FORGET = "delete from ml.compiled_models where artifact_sha256 not in (select artifact_sha256 from ml.model_versions)"
+
+
+def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
+    """Delete one version that no alias names; the row goes first, so a kill leaves a folder for `gc`, never a ghost."""
+    version = find(con, reference)
+    names = [alias for alias, number in aliases(con, version.name).items() if number == version.version]
+    if names:
+        raise RegistryError(
+            f"{version.reference} is the {' and '.join(names)}, so it was not deleted. Promote another version first."
+        )
+    with transaction(con):
+        for table in ("version_images", "model_versions"):
+            con.execute(f"delete from ml.{table} where name = ? and version = ?", [version.name, version.version])
+        con.execute(_FORGET)
+    shutil.rmtree(version.folder, ignore_errors=True)
+    if not any(item.artifact_sha256 == version.artifact_sha256 for item in list_versions(con)):
+        version.compiled_file.unlink(missing_ok=True)
+    return version
+
+
+def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
+    """Remove artifacts and compiled forms without a row, halves of registrations, checkpoints of runs that are over."""
+    with registering:  # a folder is there a moment before its row
+        found = _without_a_row(con)
+    # A run is its plan's id, which names the folder, with nine characters of its own.
+    finished = {
+        str(plan)
+        for (plan,) in con.execute(
+            "select left(run_id, -9) from ml.training_runs group by 1 having arg_max(status, started_at) = 'finished'"
+        ).fetchall()
+    }
+    root = artifacts_folder(con)
+    runs = root.parent / "runs"
+    found += [folder for folder in runs.glob("*") if folder.name in finished and holder_of(folder) is None]
+    kept = {version.compiled_file for version in list_versions(con) if version.compiled_sha256}
+    unused = [file for file in (root.parent / "compiled").glob("*") if file not in kept]
+    for file in unused:
+        file.unlink(missing_ok=True)
+    for folder in found:
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in root.glob("*"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return [*found, *unused]
+
+
+def stop_dead_runs(con: duckdb.DuckDBPyConnection) -> None:
+    """Mark as stopped what is on record as running, but whose process was killed: nobody holds its folder's lock."""
+    file = file_of(con)
+    if file is None:
+        return
+    for table, name, folder in con.execute(_RUNNING).fetchall():
+        if holder_of(runs_folder(file) / folder) is None:
+            con.execute(_STOPPED[table], [name])
+
+
+def _without_a_row(con: duckdb.DuckDBPyConnection) -> list[Path]:
+    """Artifact folders that no version names; what this process is just writing is not among them."""
+    root, ours = artifacts_folder(con), f"{INCOMING}{os.getpid()}-"
+    kept = {version.folder for version in list_versions(con)}
+    return [
+        folder
+        for folder in root.glob("*/*")
+        if folder.is_dir() and folder not in kept and not folder.name.startswith(ours)
+    ]

@@ -1,1 +1,0 @@
-"""Small weights to start from, trained on the drawn plant alone: `python -m models_py.starter` makes them."""

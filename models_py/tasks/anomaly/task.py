@@ -1,0 +1,204 @@
+"""Anomaly detection: train, rebuild, measure, and the operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from models_py.datasets import DatasetRow
+from models_py.datasets.prepared_images import PreparedImages, class_mask, read_image, stack
+from models_py.errors import DuckspectError
+from models_py.metrics import MistakeCosts, auroc, choose, f1_max, quantile, recall_at_false_rejects
+from models_py.metrics.judge import image_rates
+from models_py.model.architectures import find_architecture
+from models_py.model.devices import find_devices
+from models_py.model.options import TrainingOptions
+from models_py.model.preprocess import Preprocess, Size
+from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction
+from models_py.progress import TrainingReport
+from models_py.task import Judged, Metrics, Threshold, TrainingJob
+from models_py.tasks.anomaly.backbone import Backbone, renamed
+from models_py.tasks.anomaly.dfm import DeepFeatures
+from models_py.tasks.anomaly.options import PRIMARY, AnomalyOptions
+from models_py.tasks.anomaly.patchcore import PatchCore
+from models_py.tasks.anomaly.pretext import CutPaste, SimSiam
+from models_py.training.loop import fit
+from models_py.weights.first_weights import fetch, load_matching
+
+primary = PRIMARY
+
+DEFECT = "anomaly"
+_PRETEXTS = {"dfm_simsiam": SimSiam, "dfm_cutpaste": CutPaste}
+
+
+class AnomalyDetector(Model):
+    """A measure of how far each place of an image is from what good images look like."""
+
+    task = "anomaly"
+    network: DeepFeatures | PatchCore
+
+    def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
+        maps = outputs[0]
+        places = max(1, round(maps[0].numel() * self.spec.build["top"]))
+        scores = maps.flatten(1).topk(places).values.mean(1).cpu().numpy()
+        drawn = self._smooth(maps).cpu().numpy() if pixels else [None] * len(scores)
+        return [self._prediction(float(score), drawing) for score, drawing in zip(scores, drawn, strict=True)]
+
+    def _prediction(self, score: float, pixels: np.ndarray[Any, Any] | None) -> Prediction:
+        threshold = self.spec.thresholds.get("*", float("inf"))
+        label = DEFECT if score >= threshold else GOOD
+        return Prediction(label, _sureness(score, threshold), score, pixels=pixels)
+
+    def _smooth(self, maps: torch.Tensor) -> torch.Tensor:
+        """The maps (n, size, size) in the square that the network saw."""
+        side = self.spec.preprocess.size
+        return functional.interpolate(maps[:, None], (side, side), mode="bicubic", align_corners=False)[:, 0]
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        """The features of the wanted stages, averaged over the image."""
+        inputs = self.spec.preprocess.normalise(batch).contiguous(memory_format=torch.channels_last)
+        return self.network.backbone.patches(inputs).mean((2, 3))
+
+
+def _sureness(score: float, threshold: float) -> float:
+    """How sure the verdict is, from 0.5 at the threshold to 1 far from it."""
+    if not np.isfinite(threshold) or threshold <= 0:
+        return 0.5
+    ratio = max(score, 1e-9) / threshold
+    return 1 - 0.5 * min(ratio, 1 / ratio)
+
+
+def train(job: TrainingJob, report: TrainingReport) -> Model:
+    """Learn what good images look like: features first where they are self-supervised, then their distribution."""
+    options = cast("AnomalyOptions", job.options)
+    good = [example for example in job.snapshot.part("train") if not example.is_defective]
+    if not good:
+        raise DuckspectError("query: anomaly detection learns from good images, but no train row is good.")
+    preprocess = Preprocess(options.image_size, clahe=options.clahe)
+    build = {"backbone": options.backbone, "layers": _layers(options.layers), "top": options.top}
+    spec = ModelSpec("anomaly", job.architecture.name, (DEFECT,), preprocess, build)
+    model = rebuild_empty(spec)
+    _start(model.network.backbone, job, report)
+    data = PreparedImages(good, (), preprocess, workers=options.workers)
+    if pretext := _PRETEXTS.get(job.architecture.name):
+        held_out = [example for example in job.snapshot.part("val") if not example.is_defective] or good
+        lesson = pretext(
+            model.network.backbone,
+            preprocess,
+            data,
+            PreparedImages(held_out, (), preprocess, workers=options.workers),
+            options.batch,
+        )
+        fit(lesson, options, job.folder, report, resume=job.resume)
+    _learn(model, data, options, report)
+    return model
+
+
+def _learn(model: AnomalyDetector, data: PreparedImages, options: AnomalyOptions, report: TrainingReport) -> None:
+    device = find_devices(options.device)[0]
+    network = model.network.to(device).to(memory_format=torch.channels_last).eval()
+
+    def batches() -> Iterator[torch.Tensor]:
+        done = 0
+        report.progress("Computing features", done, len(data))
+        for samples in data.batches(range(len(data)), options.batch):
+            yield model.spec.preprocess.normalise(stack(samples).to(device)).contiguous(
+                memory_format=torch.channels_last
+            )
+            done += len(samples)
+            report.progress("Computing features", done, len(data))
+
+    with torch.inference_mode():
+        network.learn(batches(), options, report)
+    model.network = network.to("cpu").to(memory_format=torch.contiguous_format)
+
+
+def _start(backbone: Backbone, job: TrainingJob, report: TrainingReport) -> None:
+    options = cast("AnomalyOptions", job.options)
+    architecture = replace(job.architecture, name=options.backbone)
+    found = fetch(architecture, options.weights)
+    if found.source == "none":
+        return
+    names = dict(found.tensors)
+    taken = load_matching(backbone, names) or load_matching(backbone, renamed(names, options.backbone))
+    if not taken:
+        raise DuckspectError(f"weights: {found.source} has no tensor that fits the backbone {options.backbone}.")
+    report.note(f"Starting from {found.source}: {taken} of {len(backbone.state_dict())} tensors.")
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise DuckspectError(f"layers: must be stages from 1 to 4, such as 2,3, but is {text!r}.") from error
+
+
+def rebuild_empty(spec: ModelSpec) -> AnomalyDetector:
+    """The network without its tensors."""
+    network = find_architecture("anomaly", spec.architecture).build(spec.build["backbone"], tuple(spec.build["layers"]))
+    return AnomalyDetector(spec, network)
+
+
+def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
+    """Make a model from what was stored; what it learned of good images has the size it was stored with."""
+    model = rebuild_empty(spec)
+    for name, buffer in model.network.named_buffers(recurse=False):
+        if name in tensors and tensors[name].shape != buffer.shape:
+            setattr(model.network, name, torch.zeros_like(tensors[name]))
+    model.network.load_state_dict(dict(tensors))
+    return model
+
+
+def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+    """Image AUROC, F1-max, recall at 1 % false rejects, and where masks are known, pixel AUROC in the square."""
+    kept: list[tuple[DatasetRow, Prediction]] = []
+    scores: list[np.ndarray[Any, Any]] = []
+    masks: list[np.ndarray[Any, Any]] = []
+    for example, prediction in judged:
+        if prediction.pixels is not None and (example.has_mask or not example.is_defective):
+            scores.append(prediction.pixels.ravel())
+            masks.append(_mask(example, model))
+        kept.append((example, replace(prediction, pixels=None)))
+    values = [prediction.score for _, prediction in kept]
+    defects = [example.is_defective for example, _ in kept]
+    best = f1_max(values, defects)
+    return {
+        "image_auroc": auroc(values, defects),
+        "pixel_auroc": auroc(np.concatenate(scores), np.concatenate(masks)) if masks else None,
+        "f1_max": best[0] if best else None,
+        "recall_at_1pct_false_rejects": recall_at_false_rejects(values, defects, 0.01),
+        **image_rates(kept, model),
+    }, kept
+
+
+def _mask(example: DatasetRow, model: Model) -> np.ndarray[Any, Any]:
+    side = model.spec.preprocess.size
+    if not example.has_mask:
+        return np.zeros(side * side, bool)
+    image = read_image(example.image)
+    mask = class_mask(example, sorted(set(example.labels)), (image.shape[1], image.shape[2]))
+    return model.spec.preprocess.fit_mask(mask).ravel() > 0
+
+
+def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
+    """What costs least on validation rows; with good images alone, a quantile of their scores."""
+    scores = [prediction.score for _, prediction in judged]
+    defects = [example.is_defective for example, _ in judged]
+    if any(defects) and not all(defects):
+        found = choose(scores, defects, MistakeCosts(options.escape_cost, options.overkill_cost))
+    else:
+        normal = [score for score, defect in zip(scores, defects, strict=True) if not defect]
+        if not normal:
+            return None
+        found = quantile(normal, cast("AnomalyOptions", options).normal_quantile)
+    return Threshold(found.threshold, found.reason)
+
+
+def at_threshold(judged: Judged, model: Model) -> Metrics:
+    """Shares of images let through and rejected in vain at the model's threshold."""
+    return image_rates(judged, model)

@@ -1,0 +1,26 @@
+"""Options of classification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models_py.model.options import SearchRange, TrainingOptions, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(TrainingOptions):
+    """Options of classification."""
+
+    smoothing: float = option(0.05, "Label smoothing", low=0, high=0.5, tune=SearchRange(0.0, 0.2))
+    balance: float = option(0.5, "How far rare classes are weighted up: 0 not at all, 1 fully", low=0, high=1)
+    flip: bool = option(True, "Flip images at random")
+    turn: bool = option(True, "Turn images by quarters at random")
+    zoom: float = option(0.15, "Zoom at random by up to this share", low=0, high=1, tune=SearchRange(0.0, 0.4))
+    light: float = option(
+        0.2, "Change brightness at random by up to this share", low=0, high=1, tune=SearchRange(0.0, 0.4)
+    )
+
+
+OPTIONS = ClassifyOptions
+PRIMARY = "accuracy"
+"""The metric by which versions are compared; more is better."""

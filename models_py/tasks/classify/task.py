@@ -1,0 +1,166 @@
+"""Classification: train, rebuild, measure, and the operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from models_py.datasets import DatasetRow
+from models_py.datasets.augment import Augment
+from models_py.datasets.prepared_images import PreparedImage, PreparedImages, stack
+from models_py.metrics import MistakeCosts, accuracy, choose, classification_report
+from models_py.metrics.judge import image_rates, judge
+from models_py.model.architectures import find_architecture
+from models_py.model.options import TrainingOptions
+from models_py.model.preprocess import Preprocess, Size
+from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction, verdict
+from models_py.progress import TrainingReport
+from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
+from models_py.tasks.classify.options import PRIMARY, ClassifyOptions
+from models_py.training.loop import Trainable, fit
+from models_py.weights.first_weights import start
+
+primary = PRIMARY
+
+
+class Classifier(Model):
+    """A backbone with one output per class."""
+
+    task = "classify"
+
+    def compute(self, batch: torch.Tensor) -> torch.Tensor:
+        return super().compute(batch).softmax(1)
+
+    def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
+        return [self._prediction(row) for row in outputs[0].cpu().numpy()]
+
+    def _prediction(self, scores: np.ndarray[Any, Any]) -> Prediction:
+        label, confidence, defect = verdict(scores, self.labels)
+        threshold = self.spec.thresholds.get("*")
+        if threshold is not None and GOOD in self.labels:
+            label, confidence = _at_threshold(scores, self.labels, defect, threshold)
+        probabilities = {name: float(score) for name, score in zip(self.labels, scores, strict=True)}
+        return Prediction(label, confidence, defect, probabilities=probabilities)
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        """What enters the last linear layer."""
+        last = [module for module in self.network.modules() if isinstance(module, nn.Linear)][-1]
+        seen: list[torch.Tensor] = []
+        hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            self.compute(batch)
+        finally:
+            hook.remove()
+        return seen[0].float()
+
+
+def _at_threshold(
+    scores: np.ndarray[Any, Any], labels: Sequence[str], defect: float, threshold: float
+) -> tuple[str, float]:
+    """The likeliest defect at or above the threshold, good below it."""
+    if defect < threshold:
+        return GOOD, 1 - defect
+    order = [i for i in np.argsort(-scores) if labels[i] != GOOD]
+    return labels[order[0]], float(scores[order[0]])
+
+
+class _TrainableClassifier(Trainable):
+    def __init__(self, model: Classifier, job: TrainingJob, options: ClassifyOptions) -> None:
+        self.network = model.network
+        self._model = model
+        snapshot, preprocess = job.snapshot, model.spec.preprocess
+        self.data = PreparedImages(snapshot.part("train"), model.labels, preprocess, workers=options.workers)
+        self._held_out = PreparedImages(snapshot.part("val"), model.labels, preprocess, workers=options.workers)
+        self.augment = Augment(flip=options.flip, turn=options.turn, zoom=options.zoom, light=options.light)
+        counts = snapshot.counts("train")
+        weights = torch.tensor([max(counts[label], 1) for label in model.labels]).float() ** -options.balance
+        self._loss = nn.CrossEntropyLoss(weights / weights.mean(), label_smoothing=options.smoothing)
+
+    def loss(self, samples: Sequence[PreparedImage], device: torch.device) -> torch.Tensor:
+        batch = stack(samples).to(device, non_blocking=True)
+        inputs = self._model.spec.preprocess.normalise(batch)
+        targets = torch.tensor([int(sample.labels[0]) for sample in samples], device=device)
+        found: torch.Tensor = self._loss.to(device)(self.network(inputs).float(), targets)
+        return found
+
+    def validate(self) -> Metrics:
+        judged = list(judge(self._model, self._held_out, progress=self.validating))
+        metrics = measure(iter(judged), self._model)[0]
+        chances = [prediction.probabilities[example.labels[0]] for example, prediction in judged]
+        loss = float(-np.log(np.clip(chances, 1e-9, 1)).mean())
+        named = {f"val/{name}": metrics[name] for name in ("accuracy", "macro_f1", "auroc")}
+        # Accuracy decides; among equal ones the surer network, by a margin that one image outweighs.
+        return {"fitness": (metrics["accuracy"] or 0.0) - 1e-6 * loss, "val/loss": loss, **named}
+
+
+def train(job: TrainingJob, report: TrainingReport) -> Model:
+    """Train a classifier."""
+    options = cast("ClassifyOptions", job.options)
+    labels = job.snapshot.classes
+    preprocess = Preprocess(options.image_size, clahe=options.clahe)
+    spec = ModelSpec(
+        "classify", job.architecture.name, labels, preprocess, _build_arguments(job.architecture.name, options)
+    )
+    model = rebuild_empty(spec)
+    start(model.network, job.architecture, options.weights, report, spec.labels)
+    fit(_TrainableClassifier(model, job, options), options, job.folder, report, resume=job.resume)
+    return model
+
+
+def _build_arguments(architecture: str, options: TrainingOptions) -> dict[str, Any]:
+    return {"image_size": options.image_size} if architecture.startswith("vit_") else {}
+
+
+def rebuild_empty(spec: ModelSpec) -> Classifier:
+    """The network without its tensors."""
+    build = find_architecture("classify", spec.architecture).build
+    return Classifier(spec, build(len(spec.labels), **spec.build))
+
+
+def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
+    """Make a classifier from what was stored."""
+    model = rebuild_empty(spec)
+    model.network.load_state_dict(dict(tensors))
+    return model
+
+
+def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+    """Accuracy, macro F1, F1 per class and AUROC by the likeliest class, and what the threshold decides."""
+    kept = list(judged)
+    truth = [example.labels[0] for example, _ in kept]
+    scores = np.array([[p.probabilities[label] for label in model.labels] for _, p in kept]).reshape(
+        -1, len(model.labels)
+    )
+    predicted = [model.labels[i] for i in scores.argmax(1)]
+    return {**classification_report(truth, predicted, scores, model.labels), **at_threshold(kept, model)}, kept
+
+
+def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:
+    """The defect probability that costs least on validation rows; none without a class `good`."""
+    if GOOD not in model.labels:
+        return None
+    found = choose(
+        [prediction.score for _, prediction in judged],
+        [example.is_defective for example, _ in judged],
+        MistakeCosts(options.escape_cost, options.overkill_cost),
+        SCORE_RANGES["classify"],
+    )
+    return Threshold(found.threshold, found.reason)
+
+
+def at_threshold(judged: Judged, model: Model) -> Metrics:
+    """Share of verdicts that are right, and shares of images let through and rejected in vain; nothing without one."""
+    if "*" not in model.spec.thresholds:
+        return {}
+    truth = [example.labels[0] for example, _ in judged]
+    verdicts = [_verdict(prediction, model) for _, prediction in judged]
+    return {"verdict_accuracy": accuracy(truth, verdicts), **image_rates(judged, model)}
+
+
+def _verdict(prediction: Prediction, model: Model) -> str:
+    scores = np.array([prediction.probabilities[label] for label in model.labels])
+    return _at_threshold(scores, model.labels, prediction.score, model.spec.thresholds["*"])[0]

@@ -1,0 +1,1 @@
+"""Where first weights come from: shipped, downloaded, or a file of another program. Artifacts are in `registry`."""

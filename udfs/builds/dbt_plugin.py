@@ -1,0 +1,92 @@
+"""What dbt needs of duckspect: the SQL functions on its connection, and retraining for `retrained_models`.
+
+Named in `profiles.yml`; the dbt project reaches Python through this module alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
+
+from models_py.errors import DuckspectError
+
+if TYPE_CHECKING:
+    import duckdb
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+_IN_MEMORY = ":memory:"
+
+
+class DuckspectPlugin(BasePlugin):
+    """Brings the warehouse's schema up to date and registers the functions, once per connection."""
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
+        """Open the warehouse before dbt does, which would print a traceback if it cannot be opened."""
+        from models_py.warehouse.database import open_warehouse
+
+        if creds.path != _IN_MEMORY:
+            with _errors_of_dbt():
+                open_warehouse(creds.path).close()
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Prepare the connection that all of dbt's threads take their cursors from."""
+        from models_py.warehouse.database import migrate
+        from udfs.session.session import equip
+
+        with _errors_of_dbt():
+            migrate(conn)
+            equip(conn)
+
+
+@contextmanager
+def _errors_of_dbt() -> Iterator[None]:
+    """Raise our errors as dbt's own: of these it prints the sentence alone."""
+    try:
+        yield
+    except DuckspectError as error:
+        raise DbtRuntimeError(str(error)) from error
+
+
+def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:
+    """Train each named model again if the rows of its query changed; an Arrow table says what was done.
+
+    The newest version that was trained here says how: its task, architecture, query and options. The result is a
+    challenger.
+    """
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {"model": pa.string(), "version": pa.int32(), "outcome": pa.string(), "rows_sha256": pa.string()}
+    )
+    return pa.Table.from_pylist([_retrain(con, name) for name in names], schema)
+
+
+def _retrain(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+    from models_py.progress import SilentReport
+    from models_py.registry import list_versions
+    from models_py.training.train import carry_out, plan
+
+    version = next((item for item in list_versions(con, name) if item.train_query), None)
+    if version is None:
+        return {"model": name, "outcome": "never trained here"}
+    planned = plan(
+        con,
+        name=name,
+        task=version.task,
+        query=str(version.train_query),
+        architecture=version.architecture,
+        options=version.params,
+    )
+    outcome = "rows unchanged"
+    if planned.snapshot.sha256 != version.snapshot_sha256:
+        version, outcome = carry_out(con, planned, SilentReport()), "trained"
+    return {
+        "model": name,
+        "version": version.version,
+        "outcome": outcome,
+        "rows_sha256": planned.snapshot.sha256,
+    }

@@ -1,0 +1,1 @@
+"""The SQL functions: their one list, their types, their registration in DuckDB and Ibis. `runtime` computes."""

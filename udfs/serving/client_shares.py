@@ -1,0 +1,34 @@
+"""What all clients of a server share, and how much of it one of them may have."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+
+class ClientShares:
+    """Places or bytes, so many for all clients together; one client gets its share of them at most."""
+
+    def __init__(self, most: int, share: float, least: int = 1) -> None:
+        self.most = max(most, least)
+        self.most_of_one = max(math.ceil(self.most * share), least)
+        self.used = 0
+        self._used_by: Counter[str] = Counter()
+
+    def has_room(self, client: str, count: int = 1) -> bool:
+        """Whether a client may have so many more."""
+        return self.used + count <= self.most and self._used_by[client] + count <= self.most_of_one
+
+    def used_by(self, client: str) -> int:
+        return self._used_by[client]
+
+    def take(self, client: str, count: int = 1) -> None:
+        """Count what a client takes; ask `has_room` first."""
+        self.used += count
+        self._used_by[client] += count
+
+    def give_back(self, client: str, count: int = 1) -> None:
+        self.used -= count
+        self._used_by[client] -= count
+        if not self._used_by[client]:
+            del self._used_by[client]

@@ -1,0 +1,60 @@
+"""What Prometheus is told."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from udfs.runtime import LoadedModel, SingleResult
+
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class ServerMetrics:
+    """The server's counters; a registry of their own, so that two servers in one process do not add up."""
+
+    def __init__(self) -> None:
+        kept = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "duckspect_requests",
+            "HTTP requests by route and status",
+            ("route", "method", "status"),
+            registry=kept,
+        )
+        self.latency = Histogram(
+            "duckspect_request_seconds", "Time of HTTP requests", ("route",), buckets=_SECONDS, registry=kept
+        )
+        self.waiting = Gauge(
+            "duckspect_requests_in_progress", "Requests for verdicts, at work or waiting", registry=kept
+        )
+        self.verdicts = Counter("duckspect_verdicts", "Verdicts", ("model", "version", "outcome"), registry=kept)
+        self.cached = Counter(
+            "duckspect_verdicts_cached", "Verdicts known without the model", ("model",), registry=kept
+        )
+        self.batch = Histogram(
+            "duckspect_batch_images",
+            "Images that shared a forward pass",
+            ("model",),
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=kept,
+        )
+        self.device = Counter("duckspect_device_seconds", "Time of the device", ("device", "model"), registry=kept)
+        self.queries = Counter("duckspect_quack_queries", "Queries over Quack", ("role", "outcome"), registry=kept)
+
+    def judged(self, served: LoadedModel, told: SingleResult, *, is_defective: bool) -> None:
+        """Count a verdict."""
+        name = served.version.name
+        self.verdicts.labels(name, served.version.version, "defective" if is_defective else "good").inc()
+        if told.is_cached:
+            self.cached.labels(name).inc()
+        else:
+            self.batch.labels(name).observe(told.batch)
+            self.device.labels(served.engine.device, name).inc(told.seconds / told.batch)
+
+    def asked(self, role: str, is_allowed: bool) -> None:
+        """Count a query over Quack."""
+        self.queries.labels(role, "allowed" if is_allowed else "refused").inc()
+
+    def text(self) -> bytes:
+        """All of them, as Prometheus reads them."""
+        return generate_latest(self._registry)

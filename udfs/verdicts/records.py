@@ -1,0 +1,205 @@
+"""What is on record of one answer: a line of the server's journal, and rows of the warehouse."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import duckdb
+import pyarrow as pa
+
+from models_py.warehouse.database import transaction
+from models_py.warehouse.location import stored_uris
+from udfs.functions import types
+from udfs.functions.arrow import arrow_type
+from udfs.verdicts.journal_files import JournalLine, read_segments, remove_segments, set_aside
+
+_TRIES = 5
+_WRONG = (ValueError, TypeError, OverflowError, pa.ArrowException, duckdb.DataError, duckdb.IntegrityError)
+_TYPES = {str: "varchar", int: "bigint", float: "double", bool: "boolean", datetime: "timestamptz"}
+
+_INSERTS = (
+    """
+    insert into raw.images
+    select image_id, any_value(uri), 'http', any_value(format), any_value(width), any_value(height),
+        any_value(channels), any_value(size_bytes), min(judged_at)
+    from told where error is null group by image_id
+    on conflict do nothing
+    """,
+    """
+    insert into raw.inspections
+    select inspection_id, unit_id, image_id, uri, line_id, station_id, product_type,
+        coalesce(captured_at, judged_at), null, judged_at
+    from told where error is null and inspection_id is not null
+    qualify row_number() over (partition by inspection_id) = 1
+    on conflict do nothing
+    """,
+    """
+    insert into ml.verdicts by name
+    select * exclude (uri, format, width, height, channels, size_bytes, unit_id, line_id, station_id, product_type,
+        captured_at, error)
+    from told where error is null
+    qualify row_number() over (partition by verdict_id) = 1
+    on conflict do nothing
+    """,
+    """
+    insert into raw.rejected_files
+    select uri, error, min(judged_at) from told anti join raw.rejected_files as known
+        on told.uri = known.uri and told.error = known.reason
+    where error is not null group by uri, error
+    """,
+)
+_OPERATING_POINTS = """
+select label, arg_max(threshold, valid_from) from ml.thresholds
+where name = ? and version = ? and valid_from <= ? group by label
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRecord:
+    """A row for each of the tables that one answer goes to; `error` alone for an image that could not be used."""
+
+    verdict_id: str
+    request_id: str
+    model: str
+    version: int
+    artifact_sha256: str
+    task: str
+    client: str
+    device: str
+    judged_at: datetime
+    uri: str
+    error: str | None = None
+    inspection_id: str | None = None
+    image_id: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    channels: int | None = None
+    size_bytes: int | None = None
+    unit_id: str | None = None
+    line_id: str | None = None
+    station_id: str | None = None
+    product_type: str | None = None
+    captured_at: datetime | None = None
+    label: str | None = None
+    confidence: float | None = None
+    score: float | None = None
+    regions: list[dict[str, Any]] | None = None
+    is_defective: bool | None = None
+    brightness: float | None = None
+    sharpness: float | None = None
+    is_cached: bool | None = None
+    batch_images: int | None = None
+    seconds: float | None = None
+    latency_ms: float | None = None
+
+
+_NAMES = tuple(field.name for field in fields(VerdictRecord))
+_Read = tuple[JournalLine, VerdictRecord]
+
+
+def identify(*parts: object) -> str:
+    """The same id for the same parts: what is sent twice is stored once."""
+    return sha256("\0".join(str(part) for part in parts).encode()).hexdigest()[:32]
+
+
+def find_entry(con: duckdb.DuckDBPyConnection, entry: VerdictRecord) -> VerdictRecord | None:
+    """The entry as an earlier request with its id put it on record in the warehouse, if one did."""
+    found = con.execute("select * from ml.verdicts where verdict_id = ?", [entry.verdict_id])
+    names = [column[0] for column in found.description or ()]
+    row = found.fetchone()
+    return None if row is None else replace(entry, **dict(zip(names, row, strict=True)))
+
+
+def thresholds_of(con: duckdb.DuckDBPyConnection, entry: VerdictRecord) -> dict[str, float]:
+    """The operating points that held when an entry was made."""
+    from models_py.model.trained_model import DEFAULT_THRESHOLDS
+
+    default = DEFAULT_THRESHOLDS.get(entry.task)
+    known = con.execute(_OPERATING_POINTS, [entry.model, entry.version, entry.judged_at]).fetchall()
+    return ({} if default is None else {"*": default}) | dict(known)
+
+
+def load(con: duckdb.DuckDBPyConnection, segments: Sequence[Path]) -> None:
+    """Move entries; a line that cannot be one costs the others nothing."""
+    lines, damaged = read_segments(segments)
+    entries: list[_Read] = []
+    for line in lines:
+        try:
+            entries.append((line, _entry(line.text)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # not written by us
+            damaged.append((line, repr(error)))
+    set_aside([*damaged, *_store(con, entries)])
+    remove_segments(segments)
+
+
+def _store(con: duckdb.DuckDBPyConnection, entries: Sequence[_Read]) -> list[tuple[JournalLine, str]]:
+    """Insert entries; what is wrong with those that the warehouse does not take, found by halves."""
+    if not entries:
+        return []
+    try:
+        _insert(con, [entry for _, entry in entries])
+    except _WRONG as error:
+        if len(entries) == 1:
+            return [(entries[0][0], str(error))]
+        half = len(entries) // 2
+        return _store(con, entries[:half]) + _store(con, entries[half:])
+    return []
+
+
+def _insert(con: duckdb.DuckDBPyConnection, entries: Sequence[VerdictRecord]) -> None:
+    schema, uris = _schema(), stored_uris(con)
+    entries = [replace(entry, uri=uris.stored(entry.uri)) for entry in entries]
+    columns = [pa.array([getattr(entry, field.name) for entry in entries], field.type) for field in schema]
+    con.register("told", pa.Table.from_arrays(columns, schema=schema))
+    try:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with transaction(con):
+                    for statement in _INSERTS:
+                        con.execute(statement)
+            except (duckdb.TransactionException, duckdb.ConstraintException):  # another writer brought the same image
+                if attempt == _TRIES:
+                    raise
+            else:
+                break
+    finally:
+        con.unregister("told")
+
+
+def text_of(entry: VerdictRecord) -> bytes:
+    return json.dumps({name: getattr(entry, name) for name in _NAMES}, default=_plain).encode()
+
+
+def _entry(text: bytes) -> VerdictRecord:
+    row = {name: value for name, value in json.loads(text).items() if name in _NAMES}
+    for name in ("judged_at", "captured_at"):
+        row[name] = row[name] and datetime.fromisoformat(row[name])
+    for region in row["regions"] or ():
+        region["mask"] = region["mask"] and base64.b64decode(region["mask"])
+    return VerdictRecord(**row)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else base64.b64encode(value).decode()
+
+
+@cache
+def _schema() -> pa.Schema:
+    hints = get_type_hints(VerdictRecord)
+    return pa.schema([(field.name, _arrow(field.name, hints[field.name])) for field in fields(VerdictRecord)])
+
+
+def _arrow(name: str, hint: Any) -> pa.DataType:
+    if name == "regions":
+        return arrow_type(f"{types.REGION}[]")
+    sql = next(sql for kind, sql in _TYPES.items() if hint in (kind, kind | None))
+    return arrow_type(sql)
