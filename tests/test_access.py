@@ -17,7 +17,8 @@ from models_py.errors import BusyWarehouseError, DuckspectError, WarehouseError
 from models_py.progress import SilentReport, TrainingStoppedError
 from models_py.registry import artifacts_folder, collect_garbage
 from models_py.tasks.detect.processes import FileReport, FileReportReader
-from models_py.training.train import carry_out, plan, train
+from models_py.training.plan import plan
+from models_py.training.train import carry_out, train
 from models_py.warehouse.access import PendingWrites, WarehouseAccess
 from models_py.warehouse.folder_lock import FolderLock, holder_of
 from udfs import connect

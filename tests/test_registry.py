@@ -38,7 +38,7 @@ from models_py.registry import (
     set_operating_point,
     transfer,
 )
-from models_py.registry.versions import INCOMING
+from models_py.registry.registration import INCOMING
 from models_py.task import Threshold
 from models_py.tasks.classify.task import rebuild_empty
 from udfs import connect

@@ -13,7 +13,8 @@ from models_py.model.options import TrainingOptions, as_dict, describe, parse_op
 from models_py.progress import SilentReport, TrainingStoppedError
 from models_py.registry import find, limit_warning, load
 from models_py.task import find_task, options_of
-from models_py.training.train import plan, train
+from models_py.training.plan import plan
+from models_py.training.train import train
 from udfs import connect
 
 QUERIES = {

@@ -13,7 +13,7 @@ from drawn import SIDE, draw_parts, fill_table
 
 from models_py.errors import DuckspectError
 from models_py.registry import find, load
-from models_py.training.train import plan
+from models_py.training.plan import plan
 from models_py.training.tuning import Study
 from udfs import connect
 

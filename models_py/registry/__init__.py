@@ -5,23 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from models_py.registry.aliases import aliases, history, promote, rollback
+from models_py.registry.aliases import aliases, history
 from models_py.registry.compiled.versions import Compilation, compile_version, is_to_be_compiled
 from models_py.registry.deletion import collect_garbage, delete, stop_dead_runs
 from models_py.registry.limit_warnings import limit_warning
+from models_py.registry.loading import frozen_rows, load
 from models_py.registry.operating_points import check_threshold, doubts_about, set_operating_point, thresholds
-from models_py.registry.versions import (
-    Origin,
-    Version,
-    artifacts_folder,
-    check_name,
-    find,
-    finite,
-    frozen_rows,
-    list_versions,
-    load,
-    register,
-)
+from models_py.registry.promotion import promote, rollback
+from models_py.registry.registration import Origin, register
+from models_py.registry.versions import Version, check_name, find, finite, list_versions
+from models_py.warehouse.database import artifacts_folder
 
 if TYPE_CHECKING:
     from models_py.registry import transfer

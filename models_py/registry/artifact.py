@@ -23,10 +23,10 @@ from models_py.errors import RegistryError
 from models_py.files.durable import make_folders
 from models_py.images.decode import decode
 from models_py.model.preprocess import Preprocess
+from models_py.model.tensors import read_tensors, write_tensors
 from models_py.model.trained_model import Model, ModelSpec
 from models_py.registry.foreign_description import FORMAT
 from models_py.task import find_task
-from models_py.training.checkpoint import read_tensors, write_tensors
 
 SPEC, TENSORS, GOLDEN, ROWS = "model.json", "model.safetensors", "golden.safetensors", "rows.parquet"
 _CLOSE = 1e-4

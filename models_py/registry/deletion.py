@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
 from models_py.registry.aliases import aliases
-from models_py.registry.versions import INCOMING, Version, artifacts_folder, find, list_versions, registering
-from models_py.warehouse.database import file_of, runs_folder, transaction
+from models_py.registry.registration import INCOMING, registering
+from models_py.registry.versions import Version, find, list_versions
+from models_py.warehouse.database import artifacts_folder, file_of, runs_folder, transaction
 from models_py.warehouse.folder_lock import holder_of
 
 if TYPE_CHECKING:

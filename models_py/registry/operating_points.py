@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
-from models_py.registry.versions import Version, find, who
+from models_py.registry.aliases import who
+from models_py.registry.versions import Version, find
 from models_py.suggestions import nearest
 from models_py.task import SCORE_RANGES
 

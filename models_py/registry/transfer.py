@@ -41,7 +41,8 @@ from models_py.registry.artifact import (
 )
 from models_py.registry.foreign_description import check_labels, parse_description
 from models_py.registry.operating_points import check_threshold, set_operating_point
-from models_py.registry.versions import Origin, Version, check_name, register
+from models_py.registry.registration import Origin, register
+from models_py.registry.versions import Version, check_name
 from models_py.task import Threshold, find_task, options_of
 
 if TYPE_CHECKING:

@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models_py.errors import DuckspectError
-from models_py.files.durable import replacing
+from models_py.model.tensors import read_metadata, read_tensors, write_tensors
 
 LAST = "last.safetensors"
 
@@ -86,29 +83,3 @@ class Checkpoint:
     def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         weights = {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
         self._network.load_state_dict(weights)
-
-
-def write_tensors(tensors: Mapping[str, torch.Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole or not at all."""
-    own = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    with replacing(file) as partial:
-        save_file(own, partial, metadata)
-        partial.chmod(0o644)  # the library lets nobody else read it
-
-
-def read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read a safetensors file and its metadata; a damaged one is named."""
-    metadata = read_metadata(file)
-    try:
-        return load_file(file), metadata
-    except (SafetensorError, OSError) as error:
-        raise DuckspectError(f"{file}: is not a whole safetensors file: {error}") from error
-
-
-def read_metadata(file: Path) -> dict[str, str]:
-    """Read what a safetensors file says beside its tensors."""
-    try:
-        with safe_open(file, "pt") as opened:
-            return dict(opened.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise DuckspectError(f"{file}: is not a whole safetensors file: {error}") from error

@@ -19,7 +19,7 @@ from models_py.warehouse.folder_lock import FolderLock
 if TYPE_CHECKING:
     from models_py.model.trained_model import Model
     from models_py.task import Threshold
-    from models_py.training.train import TrainingPlan
+    from models_py.training.plan import TrainingPlan
 
 INSERT_METRIC = "insert into ml.training_metrics values (?, ?, ?, ?, ?)"
 _INSERT_MISSING = """

@@ -18,11 +18,12 @@ import torch
 from models_py.datasets.prepared_images import read_image
 from models_py.images.encode import encode_png
 from models_py.ingest import IngestOptions, ingest, open_tree
+from models_py.model.tensors import write_tensors
 from models_py.model.trained_model import Model
 from models_py.plant import build
 from models_py.progress import SilentReport
-from models_py.training.checkpoint import write_tensors
-from models_py.training.train import fit_plan, plan
+from models_py.training.plan import plan
+from models_py.training.train import fit_plan
 from models_py.warehouse.database import open_warehouse
 from models_py.warehouse.location import stored_uris
 from models_py.weights.first_weights import STARTERS

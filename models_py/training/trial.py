@@ -15,7 +15,8 @@ from models_py.errors import DuckspectError
 from models_py.model.architectures import find_architecture
 from models_py.model.options import parse_options
 from models_py.task import options_of
-from models_py.training.train import TrainingPlan, fit_plan, keep_result
+from models_py.training.plan import TrainingPlan
+from models_py.training.train import fit_plan, keep_result
 
 LOOK_EVERY = 1.0
 """Seconds between two words on how far a trial is."""

@@ -27,8 +27,9 @@ from models_py.model.options import SearchRange, as_dict, as_json, parse_options
 from models_py.progress import SilentReport, TrainingReport
 from models_py.registry import Origin, Version, register
 from models_py.task import find_task, options_of
+from models_py.training.plan import TrainingPlan
 from models_py.training.run import FAREWELL, INSERT_METRIC, metric_rows
-from models_py.training.train import GOLDEN_IMAGES, TrainingPlan, read_result
+from models_py.training.train import GOLDEN_IMAGES, read_result
 from models_py.training.trial import LOOK_EVERY, make_trial
 from models_py.warehouse.access import PendingWrites, Say, WarehouseAccess, access_to, quiet
 from models_py.warehouse.folder_lock import FolderLock

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from models_py.errors import BusyWarehouseError, WarehouseError
 from models_py.files.durable import write_file
-from models_py.warehouse.database import file_of, open_warehouse, runs_folder, transaction, warehouse_path
+from models_py.warehouse.database import (
+    artifacts_folder,
+    file_of,
+    open_warehouse,
+    runs_folder,
+    transaction,
+    warehouse_path,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,8 +83,6 @@ class HeldConnection(WarehouseAccess):
     """The connection of a caller who keeps it open: nobody else is let in, and nobody is waited for."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        from models_py.registry import artifacts_folder
-
         artifacts_folder(con)  # refuses a warehouse in memory
         super().__init__(file_of(con), patience=0.0, pause=0.0)
         self._con = con

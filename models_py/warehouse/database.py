@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_py import __version__
-from models_py.errors import BusyWarehouseError, WarehouseError
+from models_py.errors import BusyWarehouseError, RegistryError, WarehouseError
 from models_py.warehouse.folder_lock import holder_of
 from models_py.warehouse.location import is_settled, settle
 
@@ -251,3 +251,11 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         con.execute("rollback")
         raise
     con.execute("commit")
+
+
+def artifacts_folder(con: duckdb.DuckDBPyConnection) -> Path:
+    """The folder beside the warehouse file that a connection has open."""
+    file = file_of(con)
+    if file is None:
+        raise RegistryError("Models are stored beside the warehouse file, but this warehouse is in memory.")
+    return files_folder(file) / "artifacts"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from models_py.errors import RegistryError
-from models_py.training.checkpoint import read_tensors
+from models_py.model.tensors import read_tensors
 
 _NESTS = ("state_dict", "model_state_dict", "model", "ema")
 _REMEDY = "Save the weights alone: torch.save(model.state_dict(), file), or as safetensors."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +16,10 @@ import torch
 
 from models_py.datasets import DatasetRow, read_parquet
 from models_py.datasets.prepared_images import read_image
-from models_py.model.devices import find_devices, half
+from models_py.model.devices import half
 from models_py.model.preprocess import Preprocess, equalise, resize
+from models_py.model.tensors import read_tensors, write_tensors
 from models_py.progress import Counted, TrainingReport, counting, no_progress
-from models_py.tasks.detect.processes import train_in_processes
-from models_py.training.checkpoint import read_tensors, write_tensors
 from models_py.yolo import ultralytics
 from models_py.yolo.network import YoloNetwork
 
@@ -31,6 +30,9 @@ from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
 JOB, ROWS, FIRST = "job.json", "rows.parquet", "first.safetensors"
 LAST, BEST = "last.safetensors", "best.safetensors"
+
+Measure = Callable[[torch.nn.Module, Mapping[str, Any], Sequence[DatasetRow], Counted], Mapping[str, float | None]]
+"""Metrics of a network on rows, given the job that describes it and a counter of images; the task has it."""
 
 
 class YoloRows(YOLODataset):
@@ -113,8 +115,9 @@ class YoloRows(YOLODataset):
 class YoloTrainer(DetectionTrainer):
     """Ultralytics' trainer with our rows, our metrics and our checkpoints."""
 
-    def __init__(self, folder: Path, report: TrainingReport) -> None:
+    def __init__(self, folder: Path, report: TrainingReport, measure: Measure) -> None:
         self._folder = folder
+        self._measure = measure
         self._job = json.loads((folder / JOB).read_text())
         self._report = report
         self._snapshot = read_parquet(folder / ROWS)
@@ -180,15 +183,11 @@ class YoloTrainer(DetectionTrainer):
 
     def validate(self) -> tuple[dict[str, Any], float]:
         """Judge the averaged weights by our own definition of mAP."""
-        from models_py.tasks.detect.task import measure_network
-
         network = YoloNetwork.__new__(YoloNetwork)
         torch.nn.Module.__init__(network)
         network.model = self.ema.ema
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            found = measure_network(
-                network, self._job, self._snapshot.part("val"), counting(self._report, "Validating")
-            )
+            found = self._measure(network, self._job, self._snapshot.part("val"), counting(self._report, "Validating"))
         fitness = 0.1 * (found["map50"] or 0.0) + 0.9 * (found["map50_95"] or 0.0)
         if self.best_fitness is None or self.best_fitness < fitness:
             self.best_fitness = fitness
@@ -241,18 +240,8 @@ def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def train(folder: Path, report: TrainingReport) -> dict[str, torch.Tensor]:
-    """Train as the folder says, on one device here or on several in processes of their own; return the best weights."""
-    devices = find_devices(json.loads((folder / JOB).read_text())["arguments"]["device"])
-    if len(devices) > 1:
-        train_in_processes(folder, len(devices), report)
-    else:
-        train_here(folder, report)
-    return read_tensors(folder / BEST)[0]
-
-
-def train_here(folder: Path, report: TrainingReport) -> None:
-    """Train in this process, alone or as one of several."""
+def train(folder: Path, report: TrainingReport, measure: Measure) -> None:
+    """Train as the folder says, in this process: alone, or as one of several that read the same folder."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ultralytics' own affair
-        YoloTrainer(folder, report).train()
+        YoloTrainer(folder, report, measure).train()

@@ -68,7 +68,8 @@ def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:
 def _retrain(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     from models_py.progress import SilentReport
     from models_py.registry import list_versions
-    from models_py.training.train import carry_out, plan
+    from models_py.training.plan import plan
+    from models_py.training.train import carry_out
 
     version = next((item for item in list_versions(con, name) if item.train_query), None)
     if version is None:

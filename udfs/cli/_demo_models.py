@@ -8,7 +8,8 @@ from typing import Any
 
 from models_py.metrics.evaluation import evaluate_model
 from models_py.registry import Version, aliases, frozen_rows, list_versions, load, promote
-from models_py.training.train import carry_out, plan
+from models_py.training.plan import plan
+from models_py.training.train import carry_out
 from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
 from models_py.warehouse.database import sql_folder
 from udfs import connect

@@ -88,7 +88,8 @@ def run_training(
     as_json: bool,
 ) -> None:
     """Train, and print what was registered. The warehouse is open to others while it trains."""
-    from models_py.training.train import can_resume, carry_out, plan
+    from models_py.training.plan import plan
+    from models_py.training.train import can_resume, carry_out
     from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
 
     access = WarehouseAccess(warehouse, patience=patience)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from models_py.registry import Version, limit_warning
-from models_py.training.train import carry_out, plan
+from models_py.training.plan import plan
+from models_py.training.train import carry_out
 from models_py.training.tuning import Study, TrialReport
 from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
 from udfs import connect

@@ -43,12 +43,12 @@ class CallCounts:
         return self._open.get(connection)
 
     @contextmanager
-    def opened(self, connection: int) -> Iterator[CallCount]:
-        tally = CallCount()
+    def counting(self, connection: int) -> Iterator[CallCount]:
+        count = CallCount()
         with self._lock:
-            self._open[connection] = tally
+            self._open[connection] = count
         try:
-            yield tally
+            yield count
         finally:
             with self._lock:
                 del self._open[connection]

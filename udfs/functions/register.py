@@ -28,8 +28,8 @@ from udfs.functions.arrow import (
 if TYPE_CHECKING:
     import duckdb
 
-    from udfs.runtime import PredictionRequest
-    from udfs.session.session import Session
+    from udfs.functions.call_counts import CallCounts
+    from udfs.runtime import PredictionRequest, Runtime
 
 Column: TypeAlias = pa.ChunkedArray
 _IDENTITY = ("ubigint", "ubigint")
@@ -45,14 +45,16 @@ class RawFunction:
     call: Callable[..., pa.Array]
 
 
-def register(con: duckdb.DuckDBPyConnection, session: Session) -> tuple[RawFunction, ...]:
+def register(
+    con: duckdb.DuckDBPyConnection, runtime: Callable[[], Runtime], counts: CallCounts
+) -> tuple[RawFunction, ...]:
     """Make the functions known to the whole database that `con` is connected to; the caller must keep what is returned.
 
     DuckDB keeps them alive only until `con` is closed, but goes on calling them for the database's other connections.
     """
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
-    functions = _Functions(session).all()
+    functions = _Functions(runtime, counts).all()
     for raw in functions:
         con.create_function(
             raw.name,
@@ -66,11 +68,11 @@ def register(con: duckdb.DuckDBPyConnection, session: Session) -> tuple[RawFunct
 
 
 class _Functions:
-    """The functions over a session's runtime, which is made at the first call."""
+    """The functions over a runtime, which is made at the first call."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._runtime = session.runtime
+    def __init__(self, runtime: Callable[[], Runtime], counts: CallCounts) -> None:
+        self._runtime = runtime
+        self._counts = counts
 
     def all(self) -> tuple[RawFunction, ...]:
         image, boxes = types.IMAGE, f"{types.REGION}[]"
@@ -143,12 +145,12 @@ class _Functions:
         from udfs.runtime import PredictionRequest, PredictionResult
 
         runtime = self._runtime()
-        tally = self._session.tallies.of(asked.query.connection)
+        count = self._counts.of(asked.query.connection)
         found: list[tuple[Any, Any]] = [(None, PredictionResult())] * len(references)
         for (reference, task), rows in _grouped(asked, references, tasks):
             group = PredictionRequest([asked.sources[row] for row in rows], asked.query)
-            if tally is not None:
-                tally.add(*runtime.known(group, reference, task, kind))
+            if count is not None:
+                count.add(*runtime.known(group, reference, task, kind))
                 continue
             served = runtime.serve(reference, asked.query, task)
             outcomes = runtime.score(group, served, kind)

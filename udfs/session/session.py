@@ -46,7 +46,7 @@ def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> Session
     if session is None:
         session = Session(con, read_only=read_only)
         _share_cores(con)
-        session.keep(register(con, session))
+        session.keep(register(con, session.runtime, session.call_counts))
         weakref.finalize(con, session.rest)
         session.recover(con)
     watch(con, session.stop)
@@ -100,7 +100,7 @@ class Session:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
         self._path, self.database = _database(con)
-        self.tallies = CallCounts()
+        self.call_counts = CallCounts()
         self.uris = stored_uris(con)
         self._read_only = read_only
         self._con = weakref.ref(con)

@@ -50,11 +50,11 @@ def explain(con: duckdb.DuckDBPyConnection, sql: str) -> list[Estimate]:
     query = _reading(sql)
     with con.cursor() as cursor:
         row = cursor.execute("select current_connection_id()").fetchone()
-        with session.tallies.opened(int(row[0]) if row else -1) as tally:
+        with session.call_counts.counting(int(row[0]) if row else -1) as count:
             cursor.execute(query)
             while cursor.fetchmany(10_000):
                 continue
-        return [_estimate(cursor, tally, key) for key in tally.asked]
+        return [_estimate(cursor, count, key) for key in count.asked]
 
 
 def _reading(sql: str) -> str:
@@ -76,14 +76,14 @@ def _reading(sql: str) -> str:
     )
 
 
-def _estimate(con: duckdb.DuckDBPyConnection, tally: CallCount, key: tuple[str, int]) -> Estimate:
+def _estimate(con: duckdb.DuckDBPyConnection, count: CallCount, key: tuple[str, int]) -> Estimate:
     model, version = key
-    images, cached = len(tally.asked[key]), len(tally.cached[key])
+    images, cached = len(count.asked[key]), len(count.cached[key])
     named = {"model": model, "version": version}
     row = con.execute(_SPEED, named).fetchone()
     each = row[0] if row else None
     called = stored_uris(con).normal
-    uris = [called(name) for name in tally.asked[key] if isinstance(name, str)]
+    uris = [called(name) for name in count.asked[key] if isinstance(name, str)]
     return Estimate(
         model=f"{model}@{version}",
         device=_device(),

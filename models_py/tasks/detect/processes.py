@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -77,7 +76,7 @@ def train_in_processes(folder: Path, count: int, report: TrainingReport) -> None
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}"]
-    command += ["-m", "models_py.tasks.detect.processes", str(folder)]
+    command += ["-m", "models_py.tasks.detect.worker", str(folder)]
     reader, words = FileReportReader(folder, report), folder / "stderr.log"
     with words.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:  # noqa: S603 - our own module
         try:
@@ -91,14 +90,3 @@ def train_in_processes(folder: Path, count: int, report: TrainingReport) -> None
     if process.returncode:
         last = (words.read_text().strip() or f"exit status {process.returncode}").splitlines()[-1]
         raise DuckspectError(f"training on {count} GPUs failed: {last} All its words are in {words}.")
-
-
-def _work(folder: Path) -> None:
-    """Be one of the processes; the first of them reports."""
-    from models_py.yolo.trainer import train_here
-
-    train_here(folder, FileReport(folder) if os.environ.get("RANK", "0") == "0" else SilentReport())
-
-
-if __name__ == "__main__":
-    _work(Path(sys.argv[1]))

@@ -18,13 +18,14 @@ from models_py.errors import DuckspectError
 from models_py.metrics import Boxes, MistakeCosts, choose_boxes, detection_report
 from models_py.metrics.judge import image_rates, judge
 from models_py.model.architectures import find_architecture
+from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
+from models_py.model.tensors import read_tensors, write_tensors
 from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction, Region
 from models_py.progress import Counted, TrainingReport
 from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
 from models_py.tasks.detect.options import PRIMARY, DetectOptions
-from models_py.training.checkpoint import write_tensors
 from models_py.training.loop import Trainable, fit
 from models_py.weights.first_weights import start
 
@@ -136,7 +137,12 @@ def _train_yolo(
         "arguments": _arguments(options),
     }
     (folder / yolo.JOB).write_text(json.dumps(described, indent=2))
-    return yolo.train(folder, report)
+    devices = find_devices(options.device)
+    if len(devices) > 1:
+        processes.train_in_processes(folder, len(devices), report)
+    else:
+        yolo.train(folder, report, measure_network)
+    return read_tensors(folder / yolo.BEST)[0]
 
 
 def _arguments(options: DetectOptions) -> dict[str, Any]:

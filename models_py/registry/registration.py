@@ -1,0 +1,176 @@
+"""Store a trained model as the next version: its artifact and its rows, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models_py import __version__
+from models_py.files.durable import put_in_place
+from models_py.task import Threshold
+from models_py.warehouse.database import transaction
+from models_py.warehouse.location import stored_uris
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from models_py.datasets import FrozenDataset
+    from models_py.model.trained_model import Model
+from models_py.registry.aliases import CHALLENGER, who
+from models_py.registry.versions import Version, check_name, find, finite
+from models_py.warehouse.database import artifacts_folder
+
+INCOMING = ".incoming-"
+
+
+registering = threading.Lock()
+"""Two threads must not take one version number; two processes cannot, for DuckDB has one writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model comes from."""
+
+    params: dict[str, Any]
+    metrics: dict[str, float | None]
+    snapshot: FrozenDataset | None = None
+    parent: str | None = None
+    run_id: str | None = None
+
+
+def register(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    model: Model,
+    golden: Sequence[bytes],
+    threshold: Threshold | None,
+    origin: Origin,
+) -> Version:
+    """Store a model as the next version and make it the challenger; verified first, whole or not at all."""
+    from models_py.registry.artifact import (
+        GoldenBatch,
+        check_golden,
+        load_artifact,
+        read_golden,
+        read_spec,
+        save_artifact,
+    )
+
+    check_name(name)
+    root = artifacts_folder(con) / name
+    incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
+    _sweep(root, incoming)
+    if origin.snapshot is not None:  # its files are found again after a move of the warehouse
+        origin = replace(origin, snapshot=origin.snapshot.renamed(stored_uris(con).stored))
+    spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
+    model.spec = spec
+    try:
+        sha256 = save_artifact(model, incoming, GoldenBatch.of(model, golden), origin.snapshot, origin.params)
+        described = read_spec(incoming, sha256)
+        check_golden(load_artifact(incoming, sha256), read_golden(incoming, described))
+        with registering:
+            return _commit(con, name, model, incoming, sha256, threshold, origin)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _sweep(root: Path, incoming: Path) -> None:
+    """Remove what killed processes left: only ours has the warehouse open, so it alone registers."""
+    for folder in root.glob(f"{INCOMING}*"):
+        if folder == incoming or not folder.name.startswith(f"{INCOMING}{os.getpid()}-"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _commit(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    model: Model,
+    incoming: Path,
+    sha256: str,
+    threshold: Threshold | None,
+    origin: Origin,
+) -> Version:
+    from models_py.registry.aliases import point
+
+    # The history remembers deleted versions: a number is never given twice, so thresholds and judgements stay apart.
+    row = con.execute(
+        "select coalesce(max(version), 0) + 1 from (from ml.model_versions select name, version "
+        "union all from ml.alias_history select name, version) where name = ?",
+        [name],
+    ).fetchone()
+    version = int(row[0]) if row else 1
+    folder = incoming.with_name(str(version))
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it could write the row
+    put_in_place(incoming, folder)
+    try:
+        with transaction(con):
+            _insert(con, name, version, model, folder, sha256, origin)
+            if origin.snapshot is not None:
+                _insert_images(con, name, version, origin.snapshot, {} if threshold is None else threshold.scores)
+            if threshold is not None:
+                con.execute(
+                    "insert into ml.thresholds values (?, ?, '*', ?, now(), ?)",
+                    [name, version, threshold.value, f"{who()}: {threshold.reason}"],
+                )
+            point(con, name, CHALLENGER, version, "registered")
+            if origin.run_id:
+                con.execute(
+                    "update ml.training_runs set version = ?, status = 'finished', finished_at = now() "
+                    "where run_id = ?",
+                    [version, origin.run_id],
+                )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return find(con, f"{name}@{version}")
+
+
+def _insert(
+    con: duckdb.DuckDBPyConnection, name: str, version: int, model: Model, folder: Path, sha256: str, origin: Origin
+) -> None:
+    from models_py.registry.artifact import libraries
+
+    spec, snapshot = model.spec, origin.snapshot
+    base = artifacts_folder(con).parents[1]
+    values = {
+        "name": name,
+        "version": version,
+        "task": spec.task,
+        "architecture": spec.architecture,
+        "artifact_uri": folder.relative_to(base).as_posix(),
+        "artifact_sha256": sha256,
+        "labels": list(spec.labels),
+        "preprocess": json.dumps(spec.preprocess.as_dict()),
+        "params": json.dumps(origin.params),
+        "metrics": json.dumps(finite(origin.metrics)),
+        "train_query": snapshot.query if snapshot else None,
+        "snapshot_sha256": snapshot.sha256 if snapshot else None,
+        "parent": origin.parent,
+        "created_by": who(),
+        "code_version": __version__,
+        "libraries": json.dumps(libraries()),
+    }
+    marks = ", ".join("?" * len(values))
+    con.execute(
+        f"insert into ml.model_versions ({', '.join(values)}, created_at) values ({marks}, now())",
+        list(values.values()),
+    )
+
+
+def _insert_images(
+    con: duckdb.DuckDBPyConnection, name: str, version: int, snapshot: FrozenDataset, scores: Mapping[str, float]
+) -> None:
+    items = snapshot.examples
+    found = [scores.get(item.sha256) if item.split == "val" else None for item in items]
+    marks = [None if score is None else item.is_defective for item, score in zip(items, found, strict=True)]
+    con.execute(
+        "insert into ml.version_images (name, version, image_id, split, score, is_defective) select ?, ?, "
+        "unnest(?::varchar[]), unnest(?::varchar[]), unnest(?::double[]), unnest(?::boolean[])",
+        [name, version, [item.sha256 for item in items], [item.split for item in items], found, marks],
+    )

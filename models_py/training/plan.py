@@ -1,0 +1,104 @@
+"""What a training will do, checked before it starts: architecture, options and the frozen rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models_py.datasets import FrozenDataset, freeze
+from models_py.errors import DuckspectError
+from models_py.model.architectures import Architecture, find_architecture
+from models_py.model.devices import find_devices, half
+from models_py.model.options import TrainingOptions, as_json, parse_options
+from models_py.model.trained_model import GOOD
+from models_py.progress import SilentReport, TrainingReport, counting
+from models_py.registry import check_name
+from models_py.task import options_of
+from models_py.weights.first_weights import resolve
+from models_py.yolo import ultralytics
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """All that decides a training's result, before any of it runs."""
+
+    name: str
+    architecture: Architecture
+    options: TrainingOptions
+    snapshot: FrozenDataset
+
+    @property
+    def run_id(self) -> str:
+        """The same plan has the same run, so that a killed one can go on."""
+        described = [self.name, self.architecture.name, as_json(self.options), self.snapshot.sha256]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+
+
+def plan(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    name: str,
+    task: str,
+    query: str,
+    architecture: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    report: TrainingReport | None = None,
+) -> TrainingPlan:
+    """Check everything that can be checked before training starts, and freeze the rows."""
+    check_name(name)
+    chosen = find_architecture(task, architecture)
+    parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
+    if chosen.family == "yolo":
+        ultralytics()
+    resolve(chosen, parsed.weights)
+    half(find_devices(parsed.device)[0], parsed.precision)
+    if "," in parsed.device and chosen.family != "yolo":
+        raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")
+    snapshot = freeze(
+        con,
+        query,
+        task,
+        validation=parsed.validation,
+        test=parsed.test,
+        seed=parsed.seed,
+        duplicates=parsed.duplicates,
+        progress=counting(report or SilentReport(), "Reading images"),
+    )
+    _check_trainable(snapshot)
+    return TrainingPlan(name, chosen, parsed, snapshot)
+
+
+def _check_trainable(snapshot: FrozenDataset) -> None:
+    train, held_out = snapshot.part("train"), snapshot.part("val")
+    if snapshot.task == "anomaly" and not train:
+        raise DuckspectError(
+            "query: every good image is held out, by its split or because its unit or template has defective images "
+            "too. Learn from good images alone (where label = 'good'), or add a column split."
+        )
+    if len(train) < 2 or not held_out:
+        raise DuckspectError(
+            f"query: too few images: {len(train)} to train on and {len(held_out)} to validate, "
+            f"but it takes at least 2 and 1, of different units and templates."
+        )
+    if snapshot.task == "anomaly":
+        return
+    images = Counter(label for item in snapshot.examples for label in set(item.labels))
+    if snapshot.task == "classify" and len(images) < 2:
+        raise DuckspectError(f"query: every image is {next(iter(images))}; classification needs two classes.")
+    if lonely := sorted(label for label, count in images.items() if count == 1 and label != GOOD):
+        raise DuckspectError(
+            f"query: {', '.join(map(repr, lonely))} has one image; a label takes one to train on and one to validate. "
+            f"Add images, or leave it out: where label <> '{lonely[0]}'"
+        )
+    learned = set(snapshot.counts("train"))
+    if unlearned := sorted(label for label in set(snapshot.classes) - learned):
+        raise DuckspectError(
+            f"query: the label {unlearned[0]!r} has no train image: all of its images are held out or of one unit."
+        )
