@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from models_py.metrics.evidence import IntArray, LabelArray, f1, mean, ratio
+from models_py.metrics.evidence import IntArray, LabelArray, mean
 from models_py.metrics.ranking import auroc
 
 
 def accuracy(truth: ArrayLike, predicted: ArrayLike) -> float | None:
     """Return the share of labels that are right; None without any."""
     true, said = _paired(truth, predicted)
-    return ratio(int(np.count_nonzero(true == said)), len(true))
+    return float(accuracy_score(true, said)) if len(true) else None
 
 
 def confusion(truth: ArrayLike, predicted: ArrayLike, labels: Sequence[str]) -> IntArray:
@@ -24,16 +25,18 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, labels: Sequence[str]) -> 
         ValueError: A label is not among `labels`: dropping its images would flatter every metric.
     """
     true, said = _paired(truth, predicted)
-    size = len(labels)
-    cells = _indices(true, labels, "truth") * size + _indices(said, labels, "predicted")
-    return np.bincount(cells, minlength=size * size).astype(np.int64).reshape(size, size)
+    _check_known(true, labels, "truth")
+    _check_known(said, labels, "predicted")
+    if not len(true):  # scikit-learn refuses to count nothing
+        return np.zeros((len(labels), len(labels)), np.int64)
+    counts: IntArray = confusion_matrix(true, said, labels=list(labels))
+    return counts
 
 
 def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float | None:
     """Return the mean F1 of the labels that occur in truth or prediction; None without any."""
     true, said = _paired(truth, predicted)
-    labels = sorted({*true.tolist(), *said.tolist()})
-    return mean(_f1_by_class(confusion(true, said, labels)))
+    return mean(_f1_by_class(true, said, sorted({*true.tolist(), *said.tolist()})))
 
 
 def classification_report(
@@ -51,7 +54,9 @@ def classification_report(
             f"probabilities: must be {len(true):,} rows (images) of {len(labels)} columns (labels), "
             f"but the shape is {columns.shape}."
         )
-    by_class = _f1_by_class(confusion(true, said, labels))
+    _check_known(true, labels, "truth")
+    _check_known(said, labels, "predicted")
+    by_class = _f1_by_class(true, said, labels)
     return {
         "accuracy": accuracy(true, said),
         "macro_f1": mean(by_class),
@@ -60,10 +65,12 @@ def classification_report(
     }
 
 
-def _f1_by_class(counts: IntArray) -> list[float | None]:
-    hits = counts.diagonal()
-    false_alarms, misses = counts.sum(axis=0) - hits, counts.sum(axis=1) - hits
-    return [f1(*cells) for cells in zip(hits.tolist(), false_alarms.tolist(), misses.tolist(), strict=True)]
+def _f1_by_class(true: LabelArray, said: LabelArray, labels: Sequence[str]) -> list[float | None]:
+    """F1 of each label, None for one that neither occurs nor is predicted."""
+    if not len(true):
+        return [None] * len(labels)
+    found = f1_score(true, said, labels=list(labels), average=None, zero_division=np.nan)
+    return [None if np.isnan(value) else float(value) for value in found]
 
 
 def _paired(truth: ArrayLike, predicted: ArrayLike) -> tuple[LabelArray, LabelArray]:
@@ -75,11 +82,9 @@ def _paired(truth: ArrayLike, predicted: ArrayLike) -> tuple[LabelArray, LabelAr
     return true, said
 
 
-def _indices(values: LabelArray, labels: Sequence[str], what: str) -> IntArray:
-    place = {label: index for index, label in enumerate(labels)}
-    if unknown := {str(value) for value in values if value not in place}:
+def _check_known(values: LabelArray, labels: Sequence[str], what: str) -> None:
+    if unknown := {str(value) for value in set(values.tolist()) - set(labels)}:
         raise ValueError(
             f"{what}: must be among {', '.join(map(str, labels))}, but got {', '.join(sorted(unknown))}. "
             "Add them to the labels."
         )
-    return np.array([place[value] for value in values], dtype=np.int64)

@@ -1,7 +1,8 @@
 """How well a score ranks the defective above the good, over images or over tens of millions of pixels.
 
-Only the positives' own scores matter as thresholds: between two of them recall stands still while false alarms grow.
-So negatives are sorted once and looked up; a curve has as many points as there are distinct positive scores.
+The definitions are scikit-learn's, except that what cannot be measured is None, where it would warn and return 0 or NaN.
+It sorts the indices of all scores, which takes five times as long for 20 million pixels. Only the scores of positives
+matter as thresholds, so the negatives between two of them are given to it as one, with their number as its weight.
 """
 
 from __future__ import annotations
@@ -10,71 +11,73 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from models_py.metrics.evidence import FloatArray, IntArray, checked_pair
+from models_py.metrics.evidence import BoolArray, FloatArray, IntArray, checked_pair
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Curve:
-    """Counts at `score >= threshold`, thresholds ascending."""
+class _Ranked:
+    """Scores as ranks with weights: the positives' distinct scores are 1, 3, 5 ..., what lies between them is even."""
 
+    ranks: IntArray
+    is_positive: BoolArray
+    weights: IntArray
     thresholds: FloatArray
-    hits: IntArray
-    false_alarms: IntArray
-    positives: int
-    negatives: int
+    """The positives' distinct scores, ascending."""
+
+    @property
+    def has_both(self) -> bool:
+        return bool(self.is_positive.any() and not self.is_positive.all())
 
 
-def _curve(scores: ArrayLike, is_positive: ArrayLike) -> _Curve:
+def _ranked(scores: ArrayLike, is_positive: ArrayLike) -> _Ranked:
     flat, marks = checked_pair(scores, is_positive)
     thresholds, counts = np.unique(flat[marks], return_counts=True)
     negatives = np.sort(flat[~marks])
-    return _Curve(
-        thresholds=thresholds,
-        hits=np.cumsum(counts[::-1])[::-1],
-        false_alarms=len(negatives) - np.searchsorted(negatives, thresholds, side="left"),
-        positives=int(counts.sum()),
-        negatives=len(negatives),
-    )
+    below = np.searchsorted(negatives, thresholds, side="left")
+    up_to = np.searchsorted(negatives, thresholds, side="right")
+    between = np.append(below, len(negatives)) - np.insert(up_to, 0, 0)
+    odd = 2 * np.arange(len(thresholds)) + 1
+    ranks = np.concatenate([odd, odd, 2 * np.arange(len(between))])
+    weights = np.concatenate([counts, up_to - below, between])
+    is_hit = np.arange(len(ranks)) < len(odd)
+    used = weights > 0
+    return _Ranked(ranks[used], is_hit[used], weights[used], thresholds)
 
 
 def auroc(scores: ArrayLike, is_positive: ArrayLike) -> float | None:
     """Return the chance that a positive scores above a negative, ties counting half; None without both."""
-    flat, marks = checked_pair(scores, is_positive)
-    thresholds, counts = np.unique(flat[marks], return_counts=True)
-    negatives = np.sort(flat[~marks])
-    pairs = int(counts.sum()) * len(negatives)
-    if not pairs:
+    found = _ranked(scores, is_positive)
+    if not found.has_both:
         return None
-    below = np.searchsorted(negatives, thresholds, side="left")
-    up_to = np.searchsorted(negatives, thresholds, side="right")
-    return int(counts @ (below + up_to)) / (2 * pairs)
+    return float(roc_auc_score(found.is_positive, found.ranks, sample_weight=found.weights))
 
 
 def average_precision(scores: ArrayLike, is_positive: ArrayLike) -> float | None:
     """Return precision averaged over the steps of recall, without interpolation; None without a positive."""
-    curve = _curve(scores, is_positive)
-    if not curve.positives:
+    found = _ranked(scores, is_positive)
+    if not found.is_positive.any():
         return None
-    gained = -np.diff(curve.hits, append=0)
-    precision = curve.hits / (curve.hits + curve.false_alarms)
-    return float(gained @ precision) / curve.positives
+    return float(average_precision_score(found.is_positive, found.ranks, sample_weight=found.weights))
 
 
 def f1_max(scores: ArrayLike, is_positive: ArrayLike) -> tuple[float, float] | None:
     """Return the best F1 and the lowest threshold that reaches it; None without a positive."""
-    curve = _curve(scores, is_positive)
-    if not curve.positives:
+    found = _ranked(scores, is_positive)
+    if not found.is_positive.any():
         return None
-    f1 = 2 * curve.hits / (curve.hits + curve.false_alarms + curve.positives)
-    best = int(f1.argmax())
-    return float(f1[best]), float(curve.thresholds[best])
+    precision, recall, ranks = precision_recall_curve(found.is_positive, found.ranks, sample_weight=found.weights)
+    precision, recall = precision[:-1], recall[:-1]  # the last point, recall 0, has no threshold
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
+    best = int(f1.argmax())  # at a positive's score: between two of them precision only falls
+    return float(f1[best]), float(found.thresholds[ranks[best] // 2])
 
 
 def recall_at_false_rejects(scores: ArrayLike, is_positive: ArrayLike, rate: float = 0.01) -> float | None:
     """Return the largest recall that falsely rejects at most `rate` (0 to 1) of the negatives; None without both."""
-    curve = _curve(scores, is_positive)
-    if not curve.positives or not curve.negatives:
+    found = _ranked(scores, is_positive)
+    if not found.has_both:
         return None
-    affordable = curve.hits[curve.false_alarms / curve.negatives <= rate]
-    return int(affordable.max(initial=0)) / curve.positives
+    shares, recalls, _ = roc_curve(found.is_positive, found.ranks, sample_weight=found.weights, drop_intermediate=False)
+    return float(recalls[shares <= rate].max())

@@ -17,6 +17,8 @@ def limit_warning(con: duckdb.DuckDBPyConnection, version: Version) -> str | Non
 
     Of a version that was imported, or registered before scores were kept, the next build alone knows.
     """
+    from models_py.metrics import MistakeCosts, MistakeLimits, check_limits  # with scikit-learn, which takes a second
+
     rows = con.execute(
         "select score, is_defective from ml.version_images where name = ? and version = ? and score is not null",
         [version.name, version.version],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 from torch.nn import functional
 
@@ -42,7 +43,7 @@ class DeepFeatures(nn.Module):
             rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
         report.progress("Finding principal components", 0, None)
         self.mean = rows.mean(0)
-        self.components = _components(rows - self.mean, options.variance)
+        self.components = _components(rows, options.variance)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """How far each place (n, h, w) is from what the PCA can rebuild."""
@@ -58,15 +59,9 @@ class DeepFeatures(nn.Module):
         return centred - centred @ self.components.T @ self.components
 
 
-def _components(centred: torch.Tensor, variance: float) -> torch.Tensor:
+def _components(rows: torch.Tensor, variance: float) -> torch.Tensor:
     """The fewest principal directions (k, d) that keep this share of the variance, in double precision."""
-    rows = centred.double()
-    if rows.shape[0] >= rows.shape[1]:
-        values, vectors = torch.linalg.eigh(rows.T @ rows)
-        directions = vectors.T.flip(0)
-    else:  # fewer rows than columns: the small Gram matrix has the same spectrum
-        values, vectors = torch.linalg.eigh(rows @ rows.T)
-        directions = functional.normalize((rows.T @ vectors).T, dim=1).flip(0)
-    shares = values.clamp(min=0).flip(0).cumsum(0) / values.clamp(min=0).sum().clamp(min=1e-30)
-    kept = int((shares < variance - 1e-12).sum()) + 1
-    return directions[: min(kept, len(directions))].float().contiguous()
+    pca = PCA(svd_solver="covariance_eigh" if rows.shape[0] >= rows.shape[1] else "full")
+    pca.fit(rows.double().cpu().numpy())
+    kept = int((pca.explained_variance_ratio_.cumsum() < variance - 1e-12).sum()) + 1
+    return torch.from_numpy(pca.components_[:kept]).float().to(rows.device).contiguous()
