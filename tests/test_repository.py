@@ -1,6 +1,7 @@
 """Promises about the repository itself: who imports whom, what the documents say, what talks to the network."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from udfs.cli import reference
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("models_py", "udfs", "dashboard")
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for layer in LAYERS
+    for path in (ROOT / layer).rglob("*.py")
+}
 
 
 def imported(file):
@@ -32,9 +38,53 @@ def test_imports_point_down_only(layer):
         assert not above & set(imported(file)), file
 
 
+def modules(path):
+    """The modules of ours that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (MODULES[alias.name] for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                found = MODULES.get(f"{node.module}.{alias.name}") or MODULES.get(node.module)
+                if found is not None:
+                    yield found
+
+
+def room(path):
+    """The folder below a layer that a file is in; a loose module is a room of its own."""
+    return "/".join(path.relative_to(ROOT).parts[:2])
+
+
+@pytest.mark.parametrize("place", [lambda path: str(path.relative_to(ROOT)), room], ids=["files", "folders"])
+def test_nothing_imports_in_a_circle(place):
+    graph = {}
+    for file in MODULES.values():
+        graph.setdefault(place(file), set()).update(place(other) for other in modules(file) if other != file)
+    for name, others in graph.items():
+        others.discard(name)
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the names
+
+
+@pytest.mark.parametrize("layer", ["models_py", "udfs"])
+def test_a_layer_has_few_loose_modules_and_every_folder_says_what_belongs_there(layer):
+    loose = [path.name for path in (ROOT / layer).glob("*.py") if path.name != "__init__.py"]
+    assert len(loose) <= 6, loose
+    for package in (ROOT / layer).rglob("__init__.py"):
+        assert (ast.get_docstring(ast.parse(package.read_text())) or "").endswith("."), package
+
+
+def test_no_two_classes_have_one_name():
+    places = {}
+    for file in MODULES.values():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_").lower(), []).append(f"{file.relative_to(ROOT)}: {node.name}")
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
 def test_only_one_module_imports_ultralytics():
     users = [file for layer in LAYERS for file in (ROOT / layer).rglob("*.py") if "ultralytics" in set(imported(file))]
-    assert {file.parent for file in users} == {ROOT / "models_py/ultralytics_gate"}
+    assert {file.parent for file in users} == {ROOT / "models_py/yolo"}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +138,7 @@ def test_the_readme_names_every_layout_and_the_licence_of_ultralytics():
     for layout in layouts():
         assert f"`{layout.name}`" in text
     assert "AGPL-3.0" in text
-    assert "models_py/ultralytics_gate" in text
+    assert "models_py/yolo" in text
 
 
 def test_the_readme_lists_the_functions():
