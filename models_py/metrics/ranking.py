@@ -1,8 +1,8 @@
 """How well a score ranks the defective above the good, over images or over tens of millions of pixels.
 
-The definitions are scikit-learn's, except that what cannot be measured is None, where it would warn and return 0 or NaN.
-It sorts the indices of all scores, which takes five times as long for 20 million pixels. Only the scores of positives
-matter as thresholds, so the negatives between two of them are given to it as one, with their number as its weight.
+The definitions are scikit-learn's, except that what cannot be measured is None, where it would warn and return 0 or
+NaN. It sorts the indices of all scores, which takes five times as long for 20 million pixels. Only the scores of
+positives matter as thresholds, so the negatives between two of them are given to it as one, weighted by their number.
 """
 
 from __future__ import annotations

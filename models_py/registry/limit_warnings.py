@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models_py.metrics import MistakeCosts, MistakeLimits, check_limits
 from models_py.registry.operating_points import thresholds
 from models_py.registry.versions import Version
 

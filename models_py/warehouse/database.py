@@ -81,8 +81,8 @@ def file_of(con: duckdb.DuckDBPyConnection) -> Path | None:
 
 def sql_folder() -> Path:
     """Where the SQL is: inside an installed package, else at the top of the repository."""
-    packaged = Path(__file__).with_name("sql")
-    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "sql"
+    packaged = Path(__file__).parents[1] / "sql"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "sql"
 
 
 def migrations(folder: Path | None = None) -> list[Migration]:
