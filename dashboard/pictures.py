@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -13,7 +13,7 @@ _FIELDS = ("label", "confidence", "x1", "y1", "x2", "y2", "area", "mask")
 _TYPE = "struct(label varchar, confidence double, x1 double, y1 double, x2 double, y2 double, area double, mask blob)[]"
 
 
-def drawn(source: PublishedCopy, image: str | bytes, regions: Sequence[dict[str, Any]]) -> bytes | None:
+def drawn(source: PublishedCopy, image: str | bytes, regions: Sequence[Mapping[str, Any]]) -> bytes | None:
     """The image with regions drawn on it as PNG; None if it cannot be read."""
     return _drawn(source, image, tuple(tuple(region.get(name) for name in _FIELDS) for region in regions))
 

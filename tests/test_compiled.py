@@ -50,7 +50,7 @@ def served(con):
 
 
 def lanes(con):
-    return [lane.model.stand_in for lane in served(con).engine._lanes.values()]
+    return [worker.model.stand_in for worker in served(con).engine._workers.values()]
 
 
 def pretend(monkeypatch, **made):

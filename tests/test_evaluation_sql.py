@@ -14,6 +14,7 @@ from models_py.datasets import DatasetRow
 from models_py.metrics import MistakeCosts, MistakeLimits, check_limits, detection_report
 from models_py.model.preprocess import Preprocess
 from models_py.model.trained_model import ModelSpec, Prediction
+from models_py.task import primary_of
 from models_py.tasks.classify import task as classify
 from udfs import connect
 from udfs.functions.types import REGION
@@ -37,10 +38,37 @@ def image_id(kind, number):
 def register(con, name, task, labels):
     con.execute(
         "insert into ml.model_versions values (?, 1, ?, 'drawn', 'nowhere', 'abc', ?, '{}', '{}', '{}', null, null, "
-        "null, now(), 'test', '1', '{}')",
-        [name, task, labels],
+        "null, now(), 'test', '1', '{}', ?)",
+        [name, task, labels, primary_of(task)],
     )
     con.execute("insert into ml.thresholds values (?, 1, '*', ?, now(), 'test')", [name, THRESHOLD])
+
+
+def register_segmenters(con):
+    """A champion and a challenger that were validated on the same images, and two that were not."""
+    for name, frozen in (("same", ("a", "a")), ("other", ("a", "b"))):
+        for version, (alias, image) in enumerate(zip(("champion", "challenger"), frozen, strict=True), 1):
+            con.execute(
+                "insert into ml.model_versions by name select ? as name, ? as version, 'segment' as task, 'drawn' as "
+                "architecture, 'nowhere' as artifact_uri, 'abc' as artifact_sha256, ['hole'] as labels, '{}' as "
+                "preprocess, '{}' as params, ?::json as metrics, 'hash' as snapshot_sha256, now() as created_at, "
+                "'test' as created_by, '1' as code_version, '{}' as libraries, 'mean_iou' as gate_metric",
+                [name, version, f'{{"mean_iou": {0.75 - version / 4}, "image_auroc": 1.0}}'],
+            )
+            con.execute(
+                "insert into ml.alias_history values (?, ?, ?, now(), null, 'test', 'test')", [name, alias, version]
+            )
+            frozen_image = image_id("kind", 0 if image == "a" else 1)
+            con.execute(
+                "insert into ml.version_images (name, version, image_id, split) values (?, ?, ?, 'val')",
+                [name, version, frozen_image],
+            )
+            for number in (0, 1):
+                con.execute(
+                    "insert into main.predictions values (?, ?, ?, ?, 'abc', 'segment', 'good', null, 0.5, 0.5, null, "
+                    f"null, []::{REGION}[], now())",
+                    [f"{name}{version} {number}", image_id("kind", number), name, version],
+                )
 
 
 def add_image(con, image, labels, boxes=()):
@@ -105,7 +133,8 @@ def judged(tmp_path_factory):
             order = np.argsort(-chances[number])
             ranked = [region(CLASSES[place], chances[number][place]) for place in order]
             add_prediction(con, "kind", "classify", image, float(1 - chances[number][0]), ranked)
-    result = duckspect("build", "-w", str(warehouse), "--no-publish")
+        register_segmenters(con)
+    result = duckspect("build", "-w", str(warehouse), "--no-publish", "--vars", "{gate_severity: warn}")
     assert result.returncode == 0, result.stderr
     with duckdb.connect(warehouse, read_only=True) as con:
         yield (
@@ -177,6 +206,16 @@ def test_escape_and_overkill_are_counted_at_every_threshold(judged):
     defective = truth["is_defective"]
     assert rates["escape_rate"] == pytest.approx((defective & passed).sum() / defective.sum())
     assert rates["overkill_rate"] == pytest.approx((~defective & ~passed).sum() / (~defective).sum())
+
+
+def test_segmenters_are_compared_by_the_metric_of_promotion_where_both_had_the_same_images(judged):
+    con, _ = judged
+    rows = con.execute(
+        "select model, version, subset, metric, value from eval_metrics where is_primary and task = 'segment' order by all"
+    ).fetchall()
+    measured = [(name, version, "mean_iou", 0.75 - version / 4) for name in ("other", "same") for version in (1, 2)]
+    assert [row[:2] + row[3:] for row in rows if row[2] == "validation"] == measured
+    assert [row[:2] + row[3:] for row in rows if row[2] == "gate"] == measured[2:]
 
 
 @pytest.mark.parametrize("name", ["odd", "kind"])

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import inspect
 import io
 import os
 import threading
@@ -12,6 +13,7 @@ import ibis
 import numpy as np
 import pytest
 from conftest import duckspect, picture
+from ibis.backends.sql.datatypes import DuckDBType
 from PIL import Image
 from served import MODELS, QUICK
 from waiting import PATIENCE, wait_for
@@ -454,7 +456,30 @@ def test_ibis_runs_the_functions_in_duckdb(served):
         "from parts order by image"
     ).fetchall()
     assert [tuple(row.values()) for row in rows] == wanted
-    assert set(ibis_functions.__all__) == {function.name for function in SCALARS}
+
+
+@pytest.mark.parametrize("function", SCALARS, ids=lambda function: function.name)
+def test_the_ibis_functions_have_the_names_arguments_and_results_of_the_catalogue(function):
+    defined = getattr(ibis_functions, function.name)
+    parameters = inspect.signature(defined).parameters.values()
+    assert [parameter.name for parameter in parameters] == [argument.name for argument in function.arguments]
+    for parameter, argument in zip(parameters, function.arguments, strict=True):
+        given = inspect.Parameter.empty if argument.default is None else ibis_functions.sql_literal(argument.default)
+        assert parameter.default == given
+    result = type(ibis.null(DuckDBType.from_string(function.returns))).__name__.replace("Scalar", "Value")
+    assert inspect.get_annotations(defined)["return"] == f"ir.{result}"
+    assert defined.__doc__ == f"{function.title}."
+
+
+def test_a_macro_is_found_from_another_attached_database(served):
+    served.execute("attach ':memory:' as elsewhere")
+    served.execute("use elsewhere")
+    assert served.execute("select w.main.image_error('/none.png')").fetchone()[0].startswith("/none.png")
+
+
+def test_the_packages_are_typed_for_their_users():
+    root = Path(__file__).parents[1]
+    assert all((root / name / "py.typed").exists() for name in ("models_py", "udfs", "dashboard"))
 
 
 def test_explain_counts_and_scores_nothing(served):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -11,7 +9,9 @@ from dashboard import charts
 from dashboard.filters import PageFilters
 from dashboard.pictures import drawn
 from dashboard.published_copy import PublishedCopy
+from models_py.model.verdict import Thresholds, Verdict, decide, why_undecided
 from models_py.registry import find, thresholds
+from udfs.functions.types import PredictionRow
 
 FILTERS: tuple[str, ...] = ("line", "product")
 
@@ -61,7 +61,7 @@ def show(source: PublishedCopy, filters: PageFilters) -> None:
         places = st.columns(len(chosen) + (uploaded is None))
         for place, reference in zip(places, chosen, strict=False):
             with place:
-                _judged(source, image, reference, threshold)
+                _prediction(source, image, reference, threshold)
         if uploaded is None:
             with places[-1]:
                 _truth(source, images, str(picked))
@@ -76,11 +76,12 @@ def _first(versions: pd.DataFrame) -> list[str]:
 @st.cache_data(max_entries=100, show_spinner="The model is looking at it ...")
 def _predict(
     source: PublishedCopy, image: str | bytes, reference: str
-) -> tuple[dict[str, Any], dict[str, float], bytes | None]:
+) -> tuple[PredictionRow, dict[str, float], bytes | None]:
     """What the model says, its operating points, and its heat map if it makes one."""
     with source.cursor() as con:
         row = con.execute("select predict($1, $2)", [image, reference]).fetchone()
-        answer: dict[str, Any] = row[0] if row else {}
+        assert row is not None  # noqa: S101 - a select without a table has one row
+        answer: PredictionRow = row[0]
         points = thresholds(con, find(con, reference))
         heat = None
         if answer["task"] == "anomaly" and answer["error"] is None:
@@ -89,30 +90,36 @@ def _predict(
     return answer, points, heat
 
 
-def _judged(source: PublishedCopy, image: str | bytes, reference: str, threshold: float | None) -> None:
-    from models_py.model.trained_model import DEFAULT_THRESHOLDS
+def verdict_of(answer: PredictionRow, points: Thresholds, threshold: float | None = None) -> Verdict:
+    """The verdict at the operating points, or of a detector or segmenter at another threshold for all classes."""
+    if threshold is not None and answer["task"] in ("detect", "segment"):
+        points = {"*": threshold}
+    regions = [(region["label"], region["confidence"]) for region in answer["regions"] or ()]
+    return decide(answer["task"], answer["score"] or 0.0, regions, points)
 
+
+def _prediction(source: PublishedCopy, image: str | bytes, reference: str, threshold: float | None) -> None:
     answer, points, heat = _predict(source, image, reference)
     st.markdown(f"**{reference}** · {answer['task']}")
     if answer["error"]:
         st.warning(answer["error"], icon=":material/broken_image:")
         return
-    everywhere = points.get("*", DEFAULT_THRESHOLDS.get(answer["task"], 0.5))
+    verdict = verdict_of(answer, points, threshold)
+    regions = answer["regions"] or []
     if answer["task"] == "anomaly":
-        is_bad = answer["score"] >= everywhere
         charts.picture(heat)
-        st.markdown(f"{_verdict(is_bad)} · score {answer['score']:.3f}, threshold {everywhere:.3f}")
+        limit = f", threshold {points['*']:.3f}" if "*" in points else ""
+        st.markdown(f"{_badge(verdict)} · score {answer['score']:.3f}{limit}")
+        if verdict.is_defective is None:
+            st.caption(why_undecided(reference))
         return
     if answer["task"] == "classify":
         charts.picture(drawn(source, image, []))
-        for region in answer["regions"][:5]:
+        st.markdown(_badge(verdict))
+        for region in regions[:5]:
             st.progress(region["confidence"], f"{region['label']} {region['confidence']:.1%}")
         return
-    kept = [
-        region
-        for region in answer["regions"]
-        if region["confidence"] >= (points.get(region["label"], everywhere) if threshold is None else threshold)
-    ]
+    kept = [regions[place] for place in verdict.defects]
     classes = sorted({region["label"] for region in kept})
     wanted = (
         st.pills("Classes", classes, selection_mode="multi", default=classes, key=f"classes {reference}")
@@ -121,14 +128,16 @@ def _judged(source: PublishedCopy, image: str | bytes, reference: str, threshold
     )
     kept = [region for region in kept if region["label"] in wanted]
     charts.picture(drawn(source, image, kept))
-    st.markdown(f"{_verdict(bool(kept))} · {len(kept)} regions")
+    st.markdown(f"{_badge(verdict)} · {len(kept)} regions")
     if kept:
         with st.expander("Regions"):
             st.dataframe(pd.DataFrame(kept).drop(columns=["mask"]), hide_index=True)
 
 
-def _verdict(is_bad: bool) -> str:
-    return ":red-badge[:material/close: defective]" if is_bad else ":green-badge[:material/check: good]"
+def _badge(verdict: Verdict) -> str:
+    if verdict.is_defective is None:
+        return ":orange-badge[:material/question_mark: undecided]"
+    return ":red-badge[:material/close: defective]" if verdict.is_defective else ":green-badge[:material/check: good]"
 
 
 def _truth(source: PublishedCopy, images: pd.DataFrame, uri: str) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from models_py.errors import DuckspectError
 from models_py.images.regions import Box, Polygon
-from models_py.model.trained_model import GOOD
+from models_py.model.verdict import GOOD
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,12 +12,9 @@ import torch
 from torch import nn
 
 from models_py.model.preprocess import Preprocess, Size
+from models_py.model.verdict import GOOD
 
-GOOD = "good"
-
-DEFAULT_THRESHOLDS = {"detect": 0.25, "segment": 0.0}
-"""What holds for a model without an operating point; of the other tasks nothing can be said without one."""
-
+Array = np.ndarray[Any, Any]
 Outputs = tuple[torch.Tensor, ...]
 
 
@@ -32,19 +29,22 @@ class Region:
     x2: float
     y2: float
     area: float
-    mask: np.ndarray[Any, Any] | None = None
+    mask: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one image; `score` is how defective it is, what the operating threshold is compared with."""
+    """What a model says of one image; `score` is how defective it is, what the operating threshold is compared with.
 
-    label: str
-    confidence: float
+    Label and confidence are None where nothing can be decided: see `models_py.model.verdict`.
+    """
+
+    label: str | None
+    confidence: float | None
     score: float
     regions: tuple[Region, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
-    pixels: np.ndarray[Any, Any] | None = None
+    pixels: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,6 @@ class Model(ABC):
     @property
     def labels(self) -> tuple[str, ...]:
         return self.spec.labels
-
-    def threshold(self, label: str = "*") -> float | None:
-        """The operating point of a class, else that of all classes, else the task's default."""
-        thresholds = self.spec.thresholds
-        return thresholds.get(label, thresholds.get("*", DEFAULT_THRESHOLDS.get(self.task)))
 
     @property
     def device(self) -> torch.device:
@@ -133,8 +128,11 @@ class Model(ABC):
         return dict(self.network.state_dict())
 
 
-def verdict(scores: np.ndarray[Any, Any], labels: Sequence[str]) -> tuple[str, float, float]:
-    """Label, confidence and defect score from class probabilities."""
-    best = int(scores.argmax())
-    defect = 1 - float(scores[labels.index(GOOD)]) if GOOD in labels else float(scores[best])
-    return labels[best], float(scores[best]), defect
+def defect_score(probabilities: Mapping[str, float]) -> float:
+    """How likely a defect is by the probabilities of classes; without a class `good`, that of the likeliest."""
+    return 1 - probabilities[GOOD] if GOOD in probabilities else max(probabilities.values())
+
+
+def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Classes with their probabilities, the likeliest first."""
+    return sorted(probabilities.items(), key=lambda item: -item[1])

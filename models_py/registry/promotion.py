@@ -9,7 +9,6 @@ from models_py.errors import RegistryError
 from models_py.registry.aliases import CHALLENGER, CHAMPION
 from models_py.registry.loading import frozen_rows, load
 from models_py.registry.versions import Version, find
-from models_py.task import find_task
 from models_py.warehouse.database import transaction
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ def judge_challenger(con: duckdb.DuckDBPyConnection, challenger: Version, champi
     """Measure both on the challenger's frozen validation rows."""
     from models_py.metrics.evaluation import evaluate_model
 
-    task = find_task(challenger.task)
     if champion.task != challenger.task:
         return GateResult(
             is_passed=False, reason=f"it is a model for {challenger.task}, the champion one for {champion.task}"
@@ -44,9 +42,10 @@ def judge_challenger(con: duckdb.DuckDBPyConnection, challenger: Version, champi
     if new and challenger.task == "classify":
         return GateResult(is_passed=False, reason=f"version {champion.version} does not know the class {new[0]!r}")
     ours, theirs = (
-        evaluate_model(load(con, version), rows).metrics.get(task.primary) for version in (challenger, champion)
+        evaluate_model(load(con, version), rows).metrics.get(challenger.gate_metric)
+        for version in (challenger, champion)
     )
-    what = f"{task.primary} on {len(rows)} frozen validation images"
+    what = f"{challenger.gate_metric} on {len(rows)} frozen validation images"
     if ours is None or theirs is None:
         return GateResult(is_passed=False, reason=f"{what} cannot be computed for both")
     better = "not worse" if ours >= theirs else "worse"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from models_py import __version__
 from models_py.files.durable import put_in_place
-from models_py.task import Threshold
+from models_py.task import Threshold, primary_of
 from models_py.warehouse.database import transaction
 from models_py.warehouse.location import stored_uris
 
@@ -152,6 +152,7 @@ def _insert(
         "train_query": snapshot.query if snapshot else None,
         "snapshot_sha256": snapshot.sha256 if snapshot else None,
         "parent": origin.parent,
+        "gate_metric": primary_of(spec.task),
         "created_by": who(),
         "code_version": __version__,
         "libraries": json.dumps(libraries()),

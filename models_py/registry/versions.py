@@ -42,6 +42,7 @@ class Version:
     parent: str | None
     created_at: datetime
     created_by: str
+    gate_metric: str
     compiled_sha256: str | None
 
     @property
@@ -62,7 +63,7 @@ class Version:
 
 _COLUMNS = (
     "name, version, task, architecture, artifact_uri, artifact_sha256, labels, params, metrics, train_query, "
-    "snapshot_sha256, parent, created_at, created_by, "
+    "snapshot_sha256, parent, created_at, created_by, gate_metric, "
     "(select file_sha256 from ml.compiled_models where artifact_sha256 = ml.model_versions.artifact_sha256)"
 )
 

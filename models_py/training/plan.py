@@ -14,7 +14,7 @@ from models_py.errors import DuckspectError
 from models_py.model.architectures import Architecture, find_architecture
 from models_py.model.devices import find_devices, half
 from models_py.model.options import TrainingOptions, as_json, parse_options
-from models_py.model.trained_model import GOOD
+from models_py.model.verdict import GOOD
 from models_py.progress import SilentReport, TrainingReport, counting
 from models_py.registry import check_name
 from models_py.task import options_of

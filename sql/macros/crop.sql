@@ -5,6 +5,5 @@ duckspect_crop(
     struct_extract(region, 'y1') - margin,
     struct_extract(region, 'x2') + margin,
     struct_extract(region, 'y2') + margin,
-    list_transform([image is null], lambda n: txid_current())[1],
-    list_transform([image is null], lambda n: current_connection_id())[1]
+    query_identity(image)
 )

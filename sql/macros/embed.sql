@@ -4,8 +4,7 @@ list_transform(
         duckspect_embed(
             image,
             model,
-            list_transform([image is null], lambda n: txid_current())[1],
-            list_transform([image is null], lambda n: current_connection_id())[1]
+            query_identity(image)
         )
     ],
     lambda p: if(p.fault is null, p.answer, error(p.fault))

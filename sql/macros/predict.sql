@@ -5,8 +5,7 @@ list_transform(
             image,
             model,
             null,
-            list_transform([image is null], lambda n: txid_current())[1],
-            list_transform([image is null], lambda n: current_connection_id())[1]
+            query_identity(image)
         )
     ],
     lambda p: if(p.fault is null, p.answer, error(p.fault))

@@ -27,7 +27,6 @@ from models_py.registry import (
     rollback,
     set_operating_point,
 )
-from models_py.task import primary_of
 from udfs import connect
 from udfs.cli._train import show_metrics
 from udfs.cli.output import emit, emit_json, emit_table, note
@@ -51,12 +50,11 @@ def show_list(warehouse: Path | None, name: str | None, *, as_json: bool) -> Non
 
 
 def _row(item: Version, named: dict[str, int]) -> tuple[Any, ...]:
-    primary = primary_of(item.task)
-    value = item.metrics.get(primary)
+    value = item.metrics.get(item.gate_metric)
     mine = ", ".join(alias for alias, number in named.items() if number == item.version)
     created = item.created_at.isoformat(sep=" ", timespec="seconds")
     rounded = None if value is None else round(value, 4)
-    return (item.reference, mine, item.task, item.architecture, primary, rounded, created, item.created_by)
+    return (item.reference, mine, item.task, item.architecture, item.gate_metric, rounded, created, item.created_by)
 
 
 def show_one(warehouse: Path | None, reference: str, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -13,7 +13,8 @@ import pyarrow as pa
 from udfs.functions import types
 
 if TYPE_CHECKING:
-    from udfs.runtime import ImageSource, LoadedModel, PredictionResult
+    from models_py.model.trained_model import Array
+    from udfs.runtime import ImageSource, LoadedModel, PredictionResult, StoredPrediction
 
 
 @cache
@@ -47,12 +48,12 @@ def faulty(kind: pa.StructType, rows: int, fault: str) -> pa.Array:
     return pa.StructArray.from_arrays(columns, fields=list(kind))
 
 
-def predictions(rows: Sequence[tuple[LoadedModel | None, PredictionResult]]) -> pa.Array:
+def predictions(rows: Sequence[tuple[LoadedModel | None, PredictionResult[StoredPrediction]]]) -> pa.Array:
     """Verdicts with the thresholds of their models."""
     kind = arrow_type(types.RAW_PREDICTION)
     answers = [outcome.answer for _, outcome in rows]
-    is_null = np.array([served is None for served, _ in rows], bool)
-    versions = [None if served is None else served.version for served, _ in rows]
+    is_null = np.array([loaded is None for loaded, _ in rows], bool)
+    versions = [None if loaded is None else loaded.version for loaded, _ in rows]
     columns = [
         pa.array([item and item.name for item in versions], pa.string()),
         pa.array([item and item.version for item in versions], pa.int32()),
@@ -65,13 +66,13 @@ def predictions(rows: Sequence[tuple[LoadedModel | None, PredictionResult]]) -> 
     ]
     answer = pa.StructArray.from_arrays(columns, fields=list(kind.field("answer").type), mask=pa.array(is_null))
     thresholds = pa.array(
-        [None if served is None else list(served.thresholds.items()) for served, _ in rows],
+        [None if loaded is None else list(loaded.thresholds.items()) for loaded, _ in rows],
         kind.field("thresholds").type,
     )
     return pa.StructArray.from_arrays([answer, thresholds, pa.nulls(len(rows), pa.string())], fields=list(kind))
 
 
-def _regions(answers: Sequence[Any], kind: pa.ListType) -> pa.Array:
+def _regions(answers: Sequence[StoredPrediction | None], kind: pa.ListType) -> pa.Array:
     """The regions of all answers in one list column; classes come without boxes."""
     counts = np.array([0 if item is None else len(item.labels) for item in answers], np.int32)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -86,25 +87,25 @@ def _regions(answers: Sequence[Any], kind: pa.ListType) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, type=kind, mask=nulls)
 
 
-def embeddings(outcomes: Iterable[PredictionResult]) -> pa.Array:
+def embeddings(outcomes: Iterable[PredictionResult[Array]]) -> pa.Array:
     """Vectors."""
     kind = arrow_type(types.RAW_EMBEDDING)
     values = pa.array([outcome.answer for outcome in outcomes], kind.field("answer").type)
     return pa.StructArray.from_arrays([values, pa.nulls(len(values), pa.string())], fields=list(kind))
 
 
-def pictures(outcomes: Sequence[PredictionResult]) -> pa.Array:
+def pictures(outcomes: Sequence[PredictionResult[bytes]]) -> pa.Array:
     """Image files."""
     return pa.array([outcome.answer for outcome in outcomes], pa.binary())
 
 
-def faultless_pictures(outcomes: Sequence[PredictionResult]) -> pa.Array:
+def faultless_pictures(outcomes: Sequence[PredictionResult[bytes]]) -> pa.Array:
     """Image files of a function that can be at fault."""
     kind = arrow_type(types.RAW_PICTURE)
     return pa.StructArray.from_arrays([pictures(outcomes), pa.nulls(len(outcomes), pa.string())], fields=list(kind))
 
 
-def infos(outcomes: Sequence[PredictionResult]) -> pa.Array:
+def infos(outcomes: Sequence[PredictionResult[types.ImageInfo]]) -> pa.Array:
     """Facts of images, and why there are none."""
     kind = arrow_type(types.RAW_INFO)
     info = pa.array([outcome.answer for outcome in outcomes], kind.field("info").type)
@@ -113,6 +114,6 @@ def infos(outcomes: Sequence[PredictionResult]) -> pa.Array:
     )
 
 
-def regions_of(column: pa.ChunkedArray) -> list[list[dict[str, Any]] | None]:
+def regions_of(column: pa.ChunkedArray) -> list[list[types.RegionRow] | None]:
     """Regions as dictionaries, as few as a picture has."""
     return [None if row is None else [region for region in row if region] for row in column.to_pylist()]

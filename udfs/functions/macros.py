@@ -15,12 +15,25 @@ if TYPE_CHECKING:
 
 _LEDGER_NUMBER = 0
 _CREATE = "create or replace macro "
+_IDENTITY_CALL = "query_identity(image)"
+_IDENTITY = """list_transform(
+    [image is null],
+    lambda n: struct_pack(connection := current_connection_id(), transaction := txid_current())
+)[1]"""
+"""What stands in a macro where its file says `query_identity(image)`: it tells a query from others, so that one version
+answers all of it.
+
+Bare, the two functions would give every call side effects, and DuckDB would evaluate it anew for each alias, or refuse
+to. Asking whether the image is null ties them to the row, but neither binds the image to a type before that is known
+nor copies its bytes. A macro of its own would do the same, but DuckDB looks a macro's names up where its caller is:
+from another attached database, `plant.main.detect(...)` would not find it.
+"""
 
 
 def statements(*, temporary: bool = False) -> Iterator[str]:
     """SQL that makes every macro and describes it."""
     for function in FUNCTIONS:
-        text = function.file.read_text()
+        text = function.file.read_text().replace(_IDENTITY_CALL, _IDENTITY)
         if not text.startswith(f"{_CREATE}{function.name}("):
             raise ValueError(f"{function.file}: must begin with {_CREATE}{function.name}(")
         yield text.replace(_CREATE, "create or replace temp macro ", 1) if temporary else text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -12,10 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models_py.errors import ImageError
 from models_py.images.encode import encode_png
-from udfs.runtime import DecodedImage
+from udfs.functions.types import ImageInfo, RegionRow
+from udfs.runtime import DecodedImage, Maker
 
 Array = np.ndarray[Any, Any]
-Maker = Callable[[DecodedImage], bytes | None]
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _COLOURS = (
     "#e6194b",
@@ -35,11 +36,11 @@ _INFO_SIZE = 600
 _STRIP_PIXELS = 4 << 20
 
 
-def inspect(found: DecodedImage) -> tuple[dict[str, Any], int]:
+def inspect(found: DecodedImage) -> tuple[ImageInfo, int]:
     """What `image_info` says."""
     brightness, sharpness = _light(found.pixels.permute(1, 2, 0).contiguous().numpy())
     facts = found.facts
-    info = {
+    info: ImageInfo = {
         "width": facts.width,
         "height": facts.height,
         "channels": facts.channels,
@@ -67,14 +68,14 @@ def _light(pixels: Array) -> tuple[float, float]:
     return light / count, max(slopes_squared / count - (slope / count) ** 2, 0.0)
 
 
-def drawing(regions: Sequence[dict[str, Any]]) -> Maker:
+def drawing(regions: Sequence[RegionRow]) -> Maker:
     """Draw boxes with labels, and masks where there are any."""
 
     def make(found: DecodedImage) -> bytes:
         pixels = found.pixels.permute(1, 2, 0).contiguous().numpy().copy()
         for region in regions:
             if region["mask"] is not None:
-                _tint(pixels, region)
+                _tint(pixels, region, region["mask"])
         image = Image.fromarray(pixels)
         pen = ImageDraw.Draw(image)
         width = max(1, round(max(image.size) / 400))
@@ -92,8 +93,8 @@ def _colour(label: str | None) -> tuple[int, int, int]:
     return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
 
 
-def _tint(pixels: Array, region: dict[str, Any]) -> None:
-    mask = cv2.imdecode(np.frombuffer(region["mask"], np.uint8), cv2.IMREAD_GRAYSCALE)
+def _tint(pixels: Array, region: RegionRow, png: bytes) -> None:
+    mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
     x, y = round(region["x1"] or 0), round(region["y1"] or 0)
     if mask is None or x < 0 or y < 0:
         raise ImageError("regions: a mask is no PNG, or lies outside the image")
@@ -102,11 +103,11 @@ def _tint(pixels: Array, region: dict[str, Any]) -> None:
     part[inside] = part[inside] * 0.5 + np.array(_colour(region["label"])) * 0.5
 
 
-def _box(pen: ImageDraw.ImageDraw, region: dict[str, Any], width: int, font: Any, size: tuple[int, int]) -> None:
-    if None in (region["x1"], region["y1"], region["x2"], region["y2"]):
+def _box(pen: ImageDraw.ImageDraw, region: RegionRow, width: int, font: Font, size: tuple[int, int]) -> None:
+    x1, y1, x2, y2 = region["x1"], region["y1"], region["x2"], region["y2"]
+    if x1 is None or y1 is None or x2 is None or y2 is None:
         return
-    x1, x2 = sorted((region["x1"], region["x2"]))
-    y1, y2 = sorted((region["y1"], region["y2"]))
+    (x1, x2), (y1, y2) = sorted((x1, x2)), sorted((y1, y2))
     colour = _colour(region["label"])
     pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
     sure = "" if region["confidence"] is None else f" {region['confidence']:.2f}"

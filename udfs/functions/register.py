@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     import duckdb
 
     from udfs.functions.call_counts import CallCounts
-    from udfs.runtime import PredictionRequest, Runtime
+    from udfs.runtime import LoadedModel, OutputKind, PredictionRequest, PredictionResult, Runtime
 
+A = TypeVar("A")
 Column: TypeAlias = pa.ChunkedArray
-_IDENTITY = ("ubigint", "ubigint")
+ScoredRow: TypeAlias = "tuple[LoadedModel | None, PredictionResult[A]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def register(
         con.create_function(
             raw.name,
             raw.call,
-            [con.type(text) for text in (*raw.arguments, *_IDENTITY)],
+            [con.type(text) for text in (*raw.arguments, types.QUERY)],
             con.type(raw.returns),
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
@@ -86,96 +87,96 @@ class _Functions:
             RawFunction("duckspect_crop", (image, *side), "blob", self.crop),
         )
 
-    def predict(
-        self, images: Column, models: Column, tasks: Column, transactions: Column, connections: Column
-    ) -> pa.Array:
+    def predict(self, images: Column, models: Column, tasks: Column, queries: Column) -> pa.Array:
         from udfs.runtime import PREDICT
 
         def answer() -> pa.Array:
-            asked, rows = _asked(images, transactions, connections), models.to_pylist()
-            return predictions(self._scored(asked, rows, tasks.to_pylist(), PREDICT))
+            request, rows = _request(images, queries), models.to_pylist()
+            return predictions(self._scored(request, rows, tasks.to_pylist(), PREDICT))
 
-        return _answered(answer, types.RAW_PREDICTION, len(images))
+        return _or_fault(answer, types.RAW_PREDICTION, len(images))
 
-    def embed(self, images: Column, models: Column, transactions: Column, connections: Column) -> pa.Array:
+    def embed(self, images: Column, models: Column, queries: Column) -> pa.Array:
         from udfs.runtime import EMBED
 
         def answer() -> pa.Array:
-            asked, rows = _asked(images, transactions, connections), models.to_pylist()
-            return embeddings(outcome for _, outcome in self._scored(asked, rows, [None] * len(rows), EMBED))
+            request, rows = _request(images, queries), models.to_pylist()
+            return embeddings(outcome for _, outcome in self._scored(request, rows, [None] * len(rows), EMBED))
 
-        return _answered(answer, types.RAW_EMBEDDING, len(images))
+        return _or_fault(answer, types.RAW_EMBEDDING, len(images))
 
-    def anomaly_map(self, images: Column, models: Column, transactions: Column, connections: Column) -> pa.Array:
+    def anomaly_map(self, images: Column, models: Column, queries: Column) -> pa.Array:
         from udfs.functions.pictures import heat
         from udfs.runtime import MAP
 
         def answer() -> pa.Array:
-            asked, rows = _asked(images, transactions, connections), models.to_pylist()
-            maps = [outcome.answer for _, outcome in self._scored(asked, rows, ["anomaly"] * len(rows), MAP)]
-            made = self._runtime().make(asked, [None if found is None else heat(found) for found in maps])
+            request, rows = _request(images, queries), models.to_pylist()
+            maps = [outcome.answer for _, outcome in self._scored(request, rows, ["anomaly"] * len(rows), MAP)]
+            made = self._runtime().make(request, [None if found is None else heat(found) for found in maps])
             return faultless_pictures(made)
 
-        return _answered(answer, types.RAW_PICTURE, len(images))
+        return _or_fault(answer, types.RAW_PICTURE, len(images))
 
-    def image(self, images: Column, transactions: Column, connections: Column) -> pa.Array:
+    def image(self, images: Column, queries: Column) -> pa.Array:
         from udfs.functions.pictures import inspect
 
-        return infos(self._runtime().look(_asked(images, transactions, connections), "image", inspect))
+        return infos(self._runtime().look(_request(images, queries), "image", inspect))
 
-    def draw(self, images: Column, regions: Column, transactions: Column, connections: Column) -> pa.Array:
+    def draw(self, images: Column, regions: Column, queries: Column) -> pa.Array:
         from udfs.functions.pictures import drawing
 
         makers = [None if found is None else drawing(found) for found in regions_of(regions)]
-        return pictures(self._runtime().make(_asked(images, transactions, connections), makers))
+        return pictures(self._runtime().make(_request(images, queries), makers))
 
-    def crop(
-        self, images: Column, x1: Column, y1: Column, x2: Column, y2: Column, transactions: Column, connections: Column
-    ) -> pa.Array:
+    def crop(self, images: Column, x1: Column, y1: Column, x2: Column, y2: Column, queries: Column) -> pa.Array:
         from udfs.functions.pictures import cropping
 
         boxes = zip(*(column.to_pylist() for column in (x1, y1, x2, y2)), strict=True)
         makers = [None if None in box else cropping(box) for box in boxes]
-        return pictures(self._runtime().make(_asked(images, transactions, connections), makers))
+        return pictures(self._runtime().make(_request(images, queries), makers))
 
     def _scored(
-        self, asked: PredictionRequest, references: Sequence[str | None], tasks: Sequence[str | None], kind: Any
-    ) -> list[tuple[Any, Any]]:
+        self,
+        request: PredictionRequest,
+        references: Sequence[str | None],
+        tasks: Sequence[str | None],
+        kind: OutputKind[A],
+    ) -> list[ScoredRow[A]]:
         """The model that answered each row, and its outcome; rows are put together by model."""
         from udfs.runtime import PredictionRequest, PredictionResult
 
         runtime = self._runtime()
-        count = self._counts.of(asked.query.connection)
-        found: list[tuple[Any, Any]] = [(None, PredictionResult())] * len(references)
-        for (reference, task), rows in _grouped(asked, references, tasks):
-            group = PredictionRequest([asked.sources[row] for row in rows], asked.query)
+        count = self._counts.of(request.query.connection)
+        found: list[ScoredRow[A]] = [(None, PredictionResult())] * len(references)
+        for (reference, task), rows in _grouped(request, references, tasks):
+            group = PredictionRequest([request.sources[row] for row in rows], request.query)
             if count is not None:
                 count.add(*runtime.known(group, reference, task, kind))
                 continue
-            served = runtime.serve(reference, asked.query, task)
-            outcomes = runtime.score(group, served, kind)
+            model = runtime.serve(reference, request.query, task)
+            outcomes = runtime.score(group, model, kind)
             for row, outcome in zip(rows, outcomes, strict=True):
-                found[row] = (served, outcome)
+                found[row] = (model, outcome)
         return found
 
 
 def _grouped(
-    asked: PredictionRequest, references: Sequence[str | None], tasks: Sequence[str | None]
+    request: PredictionRequest, references: Sequence[str | None], tasks: Sequence[str | None]
 ) -> Iterator[tuple[tuple[str | None, str | None], list[int]]]:
     groups: dict[tuple[str | None, str | None], list[int]] = {}
-    for row, source in enumerate(asked.sources):
+    for row, source in enumerate(request.sources):
         if source is not None:
             groups.setdefault((references[row], tasks[row]), []).append(row)
     yield from groups.items()
 
 
-def _asked(images: Column, transactions: Column, connections: Column) -> PredictionRequest:
+def _request(images: Column, queries: Column) -> PredictionRequest:
     from udfs.runtime import PredictionRequest, Query
 
-    return PredictionRequest(sources(images), Query(connections[0].as_py(), transactions[0].as_py()))
+    return PredictionRequest(sources(images), Query(**queries[0].as_py()))
 
 
-def _answered(answer: Callable[[], pa.Array], returns: str, rows: int) -> pa.Array:
+def _or_fault(answer: Callable[[], pa.Array], returns: str, rows: int) -> pa.Array:
     try:
         return answer()
     except DuckspectError as error:

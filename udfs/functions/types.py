@@ -1,6 +1,8 @@
-"""The SQL types that the functions take and give, each written once."""
+"""The SQL types that the functions take and give, each written once, and the structs as Python gets them."""
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 BOX = "label varchar, confidence double, x1 double, y1 double, x2 double, y2 double"
 DETECTION = f"struct({BOX})"
@@ -18,8 +20,48 @@ INFO = (
 EMBEDDING = "float[]"
 
 IMAGE = "union(uri varchar, bytes blob)"
+QUERY = "struct(connection ubigint, transaction ubigint)"
+"""What tells a query from others: `udfs.functions.macros`."""
 
 RAW_PREDICTION = f"struct(answer {PREDICTION}, thresholds map(varchar, double), fault varchar)"
 RAW_EMBEDDING = f"struct(answer {EMBEDDING}, fault varchar)"
 RAW_PICTURE = "struct(answer blob, fault varchar)"
 RAW_INFO = f"struct(info {INFO}, error varchar)"
+
+
+class RegionRow(TypedDict):
+    """A row of REGION; a class of a classifier has no box."""
+
+    label: str
+    confidence: float
+    x1: float | None
+    y1: float | None
+    x2: float | None
+    y2: float | None
+    area: float | None
+    mask: bytes | None
+
+
+class PredictionRow(TypedDict):
+    """A row of PREDICTION."""
+
+    model: str
+    version: int
+    task: str
+    label: str | None
+    confidence: float | None
+    score: float | None
+    regions: list[RegionRow] | None
+    error: str | None
+
+
+class ImageInfo(TypedDict):
+    """A row of INFO."""
+
+    width: int
+    height: int
+    channels: int
+    format: str
+    sha256: str
+    brightness: float
+    sharpness: float

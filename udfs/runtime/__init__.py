@@ -4,10 +4,10 @@ from udfs.runtime.batcher import Batcher
 from udfs.runtime.calls import Query
 from udfs.runtime.image_reader import DecodedImage, ImageSource
 from udfs.runtime.model_resolver import LoadedModel
-from udfs.runtime.output_kinds import EMBED, MAP, PREDICT
+from udfs.runtime.output_kinds import EMBED, MAP, PREDICT, OutputKind
 from udfs.runtime.results import PredictionResult, StoredPrediction
-from udfs.runtime.runtime import PredictionRequest, Runtime
-from udfs.runtime.single_images import SingleImages, SingleResult
+from udfs.runtime.runtime import Maker, PredictionRequest, Runtime
+from udfs.runtime.single_images import SingleImages, SingleResult, UnusableImage
 
 __all__ = [
     "EMBED",
@@ -17,6 +17,8 @@ __all__ = [
     "DecodedImage",
     "ImageSource",
     "LoadedModel",
+    "Maker",
+    "OutputKind",
     "PredictionRequest",
     "PredictionResult",
     "Query",
@@ -24,4 +26,5 @@ __all__ = [
     "SingleImages",
     "SingleResult",
     "StoredPrediction",
+    "UnusableImage",
 ]

@@ -9,10 +9,10 @@ import statistics
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic
 
 import torch
 
@@ -20,16 +20,17 @@ from models_py.errors import RegistryError
 from models_py.model.architectures import find_architecture
 from models_py.model.devices import mixed
 from models_py.model.preprocess import Size
-from models_py.model.trained_model import Model
+from models_py.model.trained_model import Model, Outputs
 from models_py.registry import Version, load_artifact
 from models_py.registry.compiled.folding import fold_batch_norms
 from models_py.registry.compiled.network import CompiledNetwork
 from udfs.runtime.devices import Device, places
+from udfs.runtime.output_kinds import A, OutputKind
 from udfs.runtime.results import PredictionResult
 
 _log = logging.getLogger("duckspect")
 _MOST = 64
-_WORTH_A_LANE = 4
+_WORTH_A_WORKER = 4
 _WORTH_ALL_CORES = 0.85  # of the time on one; the others have images to decode
 _SINGLES_KEPT, _SINGLES_NEEDED, _LOOK_AGAIN = 9, 3, 256
 _SECONDS_A_BATCH = 0.5  # of a CPU: an interrupted query waits no longer
@@ -46,34 +47,24 @@ class PreparedInput:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputKind:
-    """What is asked of a model: what runs on the device, and how its outputs become an outcome for each image."""
+class BatchResult(Generic[A]):
+    """The answers to one request, and the forward pass that it shared: how many images, and how long it took."""
 
-    name: str
-    run: Callable[[Model, torch.Tensor], Any]
-    read: Callable[[Model, Any, Sequence[Size]], list[PredictionResult]]
-    size: Callable[[PredictionResult], int]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """The answers to one order, and the forward pass that it shared: how many images, and how long it took."""
-
-    outcomes: list[PredictionResult]
+    results: list[PredictionResult[A]]
     images: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class _BatchRequest:
-    """Images to be answered together; orders of one kind and one operating point may share a forward pass."""
+class _BatchRequest(Generic[A]):
+    """Images to be answered together; requests of one kind and one operating point may share a forward pass."""
 
-    kind: OutputKind
+    kind: OutputKind[A]
     thresholds: dict[str, float]
     items: Sequence[PreparedInput]
-    future: Future[BatchResult]
+    future: Future[BatchResult[A]]
 
-    def may_share(self, other: _BatchRequest) -> bool:
+    def may_share(self, other: _BatchRequest[A]) -> bool:
         return self.kind is other.kind and self.thresholds == other.thresholds
 
 
@@ -130,8 +121,8 @@ class Batcher:
             precision = find_architecture(model.task, model.spec.architecture).defaults.get("precision", "auto")
         self._places = places(device)
         fold_batch_norms(model.network)
-        self._lanes = {place: self._lane(model, place, precision, compiled) for place in self._places.all}
-        self._orders: deque[_BatchRequest] = deque()
+        self._workers = {place: self._worker(model, place, precision, compiled) for place in self._places.all}
+        self._requests: deque[_BatchRequest[Any]] = deque()
         self._lock = threading.Lock()
         self._at_work = 0
         self._paces: defaultdict[str, _SingleImageTimes] = defaultdict(_SingleImageTimes)
@@ -141,7 +132,7 @@ class Batcher:
         self.batch = self._most = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
         self._is_sized = False
 
-    def _lane(self, model: Model, place: Device, precision: str, compiled: CompiledNetwork | None) -> DeviceWorker:
+    def _worker(self, model: Model, place: Device, precision: str, compiled: CompiledNetwork | None) -> DeviceWorker:
         """Of the modules each place has a copy, for they may keep state; the weights on one device are the same."""
         first = self._places.first
         if place is not first:
@@ -150,134 +141,136 @@ class Batcher:
         if compiled is not None:
             model = copy.copy(model)
             model.stand_in = compiled.on(place.threads)
-        lane = DeviceWorker(place, model, precision)
-        lane.move()
-        return lane
+        worker = DeviceWorker(place, model, precision)
+        worker.move()
+        return worker
 
     def submit(
-        self, kind: OutputKind, thresholds: dict[str, float], items: Sequence[PreparedInput]
-    ) -> Future[BatchResult]:
+        self, kind: OutputKind[A], thresholds: dict[str, float], items: Sequence[PreparedInput]
+    ) -> Future[BatchResult[A]]:
         """Answer a batch; what others ask before it is begun may share its forward pass."""
-        order = _BatchRequest(kind, thresholds, items, Future())
+        request = _BatchRequest(kind, thresholds, items, Future[BatchResult[A]]())
         with self._lock:
-            self._orders.append(order)
+            self._requests.append(request)
             is_wide = len(items) > 1 or self._paces[kind.name].wants_all_cores()
         self._call(self._places.choose() if is_wide else self._places.choose_narrow())
-        return order.future
+        return request.future
 
     def _call(self, place: Device) -> None:
-        place.submit(lambda: self._take_turn(self._lanes[place]))
+        place.submit(lambda: self._take_turn(self._workers[place]))
 
-    def _take_turn(self, lane: DeviceWorker) -> None:
-        """Answer one batch of what waits; a few images are left to a lane at work, for together is cheaper.
+    def _take_turn(self, worker: DeviceWorker) -> None:
+        """Answer one batch of what waits; a few images are left to a worker that is busy, for together is cheaper.
 
         What still waits then gets another turn behind those of other models, so that none starves another.
         """
         with self._lock:
-            if self._at_work and sum(len(order.items) for order in self._orders) < self._worth_a_lane:
+            if self._at_work and sum(len(request.items) for request in self._requests) < self._worth_a_worker:
                 return
             taken = self._take()
             self._at_work += 1
         try:
-            begun = [order for order in taken if order.future.set_running_or_notify_cancel()]
+            begun = [request for request in taken if request.future.set_running_or_notify_cancel()]
             if begun:
-                self._settle(lane, begun)
+                self._settle(worker, begun)
         finally:
             with self._lock:
                 self._at_work -= 1
-                is_more = bool(self._orders)
+                is_more = bool(self._requests)
             if is_more:
                 self._call(self._places.choose_narrow())
 
-    def _take(self) -> list[_BatchRequest]:
-        """The order that waits longest, and as many like it as fit into one batch."""
-        if not self._orders:
+    def _take(self) -> list[_BatchRequest[Any]]:
+        """The request that waits longest, and as many like it as fit into one batch."""
+        if not self._requests:
             return []
-        taken = [self._orders.popleft()]
+        taken = [self._requests.popleft()]
         room = self.batch - len(taken[0].items)
-        left: deque[_BatchRequest] = deque()
-        for order in self._orders:
-            if len(order.items) <= room and order.may_share(taken[0]):
-                taken.append(order)
-                room -= len(order.items)
+        left: deque[_BatchRequest[Any]] = deque()
+        for request in self._requests:
+            if len(request.items) <= room and request.may_share(taken[0]):
+                taken.append(request)
+                room -= len(request.items)
             else:
-                left.append(order)
-        self._orders = left
+                left.append(request)
+        self._requests = left
         return taken
 
     @property
-    def _worth_a_lane(self) -> int:
-        """How many waiting images are reason enough for one more lane."""
-        return min(_WORTH_A_LANE, max(1, self.batch // 2)) if self._places.first.device.type == "cpu" else 1
+    def _worth_a_worker(self) -> int:
+        """How many waiting images are reason enough for one more worker."""
+        return min(_WORTH_A_WORKER, max(1, self.batch // 2)) if self._places.first.device.type == "cpu" else 1
 
-    def _settle(self, lane: DeviceWorker, orders: list[_BatchRequest]) -> None:
-        """Answer orders in one forward pass; if it fails, each on its own, so that none fails for another's sake."""
-        first = orders[0]
-        items = [item for order in orders for item in order.items]
+    def _settle(self, worker: DeviceWorker, requests: list[_BatchRequest[A]]) -> None:
+        """Answer requests in one forward pass; if it fails, each on its own, so that none fails for another's sake."""
+        first = requests[0]
+        items = [item for request in requests for item in request.items]
         started = time.perf_counter()
         try:
-            outcomes = self._answer(lane, first.kind, first.thresholds, items)
-        except Exception as error:  # noqa: BLE001 - whoever ordered gets it
-            if len(orders) == 1:
+            results = self._answer(worker, first.kind, first.thresholds, items)
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            if len(requests) == 1:
                 first.future.set_exception(error)
             else:
-                for order in orders:
-                    self._settle(lane, [order])
+                for request in requests:
+                    self._settle(worker, [request])
             return
         seconds, place = time.perf_counter() - started, 0
-        for order in orders:
-            order.future.set_result(BatchResult(outcomes[place : place + len(order.items)], len(items), seconds))
-            place += len(order.items)
+        for request in requests:
+            request.future.set_result(BatchResult(results[place : place + len(request.items)], len(items), seconds))
+            place += len(request.items)
 
     def _answer(
-        self, lane: DeviceWorker, kind: OutputKind, thresholds: dict[str, float], items: Sequence[PreparedInput]
-    ) -> list[PredictionResult]:
-        model = copy.copy(lane.model)
+        self, worker: DeviceWorker, kind: OutputKind[A], thresholds: dict[str, float], items: Sequence[PreparedInput]
+    ) -> list[PredictionResult[A]]:
+        model = copy.copy(worker.model)
         model.spec = replace(model.spec, thresholds=thresholds)
         started = time.perf_counter()
         try:
             with torch.inference_mode():
-                outputs = self._forward(lane, model, kind, items)
-                outcomes = kind.read(model, outputs, [item.size for item in items])
+                outputs = self._forward(worker, model, kind, items)
+                results = kind.results(model, outputs, [item.size for item in items])
         except RuntimeError as error:
             if len(items) == 1 or not _is_out_of_memory(error):
                 raise
-            return self._halve(lane, kind, thresholds, items)
+            return self._halve(worker, kind, thresholds, items)
         seconds = time.perf_counter() - started
-        self._fit(lane, len(items), seconds)
+        self._fit(worker, len(items), seconds)
         if len(items) == 1:
             with self._lock:
-                self._paces[kind.name].note(seconds, is_wide=lane.place is self._places.first)
-        return outcomes
+                self._paces[kind.name].note(seconds, is_wide=worker.place is self._places.first)
+        return results
 
-    def _forward(self, lane: DeviceWorker, model: Model, kind: OutputKind, items: Sequence[PreparedInput]) -> Any:
+    def _forward(
+        self, worker: DeviceWorker, model: Model, kind: OutputKind[A], items: Sequence[PreparedInput]
+    ) -> Outputs:
         batch = torch.stack([item.square for item in items])
-        if lane.place.device.type == "cuda":
-            batch = batch.pin_memory().to(lane.place.device, non_blocking=True)
-        with mixed(lane.place.device, lane.precision):
+        if worker.place.device.type == "cuda":
+            batch = batch.pin_memory().to(worker.place.device, non_blocking=True)
+        with mixed(worker.place.device, worker.precision):
             return kind.run(model, batch.permute(0, 3, 1, 2))
 
     def _halve(
-        self, lane: DeviceWorker, kind: OutputKind, thresholds: dict[str, float], items: Sequence[PreparedInput]
-    ) -> list[PredictionResult]:
+        self, worker: DeviceWorker, kind: OutputKind[A], thresholds: dict[str, float], items: Sequence[PreparedInput]
+    ) -> list[PredictionResult[A]]:
         """The batch did not fit: use smaller ones from now on."""
         half = len(items) // 2
         self.batch = self._most = max(1, min(self.batch, half))
         self._is_sized = True
-        if lane.place.device.type == "cuda":
+        if worker.place.device.type == "cuda":
             torch.cuda.empty_cache()
         parts = (items[:half], items[half:])
-        return [outcome for part in parts for outcome in self._answer(lane, kind, thresholds, part)]
+        return [result for part in parts for result in self._answer(worker, kind, thresholds, part)]
 
-    def _fit(self, lane: DeviceWorker, images: int, seconds: float) -> None:
+    def _fit(self, worker: DeviceWorker, images: int, seconds: float) -> None:
         """On a CPU batches take half a second at most; on a GPU they fill most of the free memory."""
-        if lane.place.device.type == "cpu":
+        if worker.place.device.type == "cpu":
             ideal = _SECONDS_A_BATCH * images / seconds
             self.batch = max(1, min(self._most, round((self.batch + ideal) / 2)))
         elif not self._is_sized and images == self.batch:
             self._is_sized = True
-            each = torch.cuda.max_memory_allocated(lane.place.device) / images
-            free = torch.cuda.mem_get_info(lane.place.device)[0] * _SHARE_OF_MEMORY
+            each = torch.cuda.max_memory_allocated(worker.place.device) / images
+            free = torch.cuda.mem_get_info(worker.place.device)[0] * _SHARE_OF_MEMORY
             self.batch = max(self.batch, min(4 * self.batch, int(free / each)))
 
 

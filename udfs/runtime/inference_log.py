@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from udfs.runtime.calls import Query
+from udfs.runtime.results import PredictionResult
 
 if TYPE_CHECKING:
     from udfs.runtime.model_resolver import LoadedModel
@@ -50,9 +51,11 @@ class InferenceLog:
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[Query, str, int], _LogRow] = OrderedDict()
 
-    def note(self, query: Query, served: LoadedModel, outcomes: Sequence[Any], hits: int, started: float) -> None:
+    def note(
+        self, query: Query, loaded: LoadedModel, outcomes: Sequence[PredictionResult[object]], hits: int, started: float
+    ) -> None:
         """Add a call to its query's row."""
-        version = served.version
+        version = loaded.version
         key = (query, version.name, version.version)
         with self._lock:
             is_new = key not in self._entries
@@ -64,7 +67,7 @@ class InferenceLog:
             while len(self._entries) > _KEPT:
                 self._entries.popitem(last=False)
             try:
-                self._write(version.name, version.version, served.engine.device, entry, is_new=is_new)
+                self._write(version.name, version.version, loaded.engine.device, entry, is_new=is_new)
             except duckdb.Error as error:  # the answers are worth more than their record
                 logging.getLogger("duckspect").warning("ml.inference_log was not written: %s", error)
 

@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from models_py.errors import RegistryError
-from models_py.model.trained_model import DEFAULT_THRESHOLDS
+from models_py.model.verdict import with_default
 from models_py.registry import Version, find, list_versions, thresholds
 from udfs.runtime.batcher import Batcher
 from udfs.runtime.calls import Query
@@ -85,9 +85,7 @@ class ModelResolver:
         if found is None:
             with self._cursor() as con:
                 version = find(con, reference)
-                default = DEFAULT_THRESHOLDS.get(version.task)
-                points = {} if default is None else {"*": default}
-                found = version, points | thresholds(con, version)
+                found = version, with_default(version.task, thresholds(con, version))
             with self._lock:  # whoever came first decides, so that no query sees two versions
                 found = self._resolved.setdefault((query, reference), found)
                 while len(self._resolved) > _RESOLUTIONS_KEPT:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from models_py.images.encode import encode_mask
-from models_py.model.trained_model import Prediction
+from models_py.model.trained_model import Prediction, ranked
 
 FAINTEST = 0.01
 """Regions less likely than this are not worth a row: no operating point lies so low."""
 
 Array = np.ndarray[Any, Any]
-_OVERHEAD = 400
+A_co = TypeVar("A_co", covariant=True)
+"""What is asked of an image: a stored prediction, a vector, a map, facts of the image, or a picture made of it."""
+_OVERHEAD = 200
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionResult:
-    """An answer, or why there is none."""
+class PredictionResult(Generic[A_co]):
+    """An answer, or why there is none; neither for NULL."""
 
-    answer: Any = None
+    answer: A_co | None = None
     error: str | None = None
 
 
@@ -29,8 +31,8 @@ class PredictionResult:
 class StoredPrediction:
     """A prediction: `numbers` has one row of confidence, x1, y1, x2, y2, area per region."""
 
-    label: str
-    confidence: float
+    label: str | None
+    confidence: float | None
     score: float
     labels: tuple[str, ...]
     numbers: Array
@@ -44,14 +46,13 @@ class StoredPrediction:
 _NO_BOX = (np.nan,) * 5
 
 
-def answer_of(prediction: Prediction) -> StoredPrediction:
+def stored(prediction: Prediction) -> StoredPrediction:
     """Keep what SQL sees; a classifier's classes are regions without a box."""
     if prediction.probabilities:
-        ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-        numbers = np.array([(chance, *_NO_BOX) for _, chance in ranked])
-        return StoredPrediction(
-            prediction.label, prediction.confidence, prediction.score, tuple(label for label, _ in ranked), numbers
-        )
+        classes = ranked(prediction.probabilities)
+        numbers = np.array([(chance, *_NO_BOX) for _, chance in classes])
+        labels = tuple(label for label, _ in classes)
+        return StoredPrediction(prediction.label, prediction.confidence, prediction.score, labels, numbers)
     regions = [region for region in prediction.regions if region.confidence >= FAINTEST]
     numbers = np.array([(r.confidence, r.x1, r.y1, r.x2, r.y2, r.area) for r in regions]).reshape(-1, 6)
     masks = tuple(encode_mask(region.mask) for region in regions if region.mask is not None)

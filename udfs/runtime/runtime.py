@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import duckdb
 
@@ -17,12 +17,13 @@ from models_py.errors import ImageError
 from models_py.warehouse.location import StoredUris
 from udfs.image_counter import COUNTER
 from udfs.runtime.allowed_roots import AllowedRoots
-from udfs.runtime.batcher import Batcher, BatchResult, OutputKind, PreparedInput
+from udfs.runtime.batcher import Batcher, BatchResult, PreparedInput
 from udfs.runtime.byte_cache import ByteCache
 from udfs.runtime.calls import Call, Calls, Query
 from udfs.runtime.image_reader import ContentClaims, DecodedImage, ImageReader, ImageSource, pool
 from udfs.runtime.inference_log import InferenceLog
 from udfs.runtime.model_resolver import LoadedModel, ModelResolver
+from udfs.runtime.output_kinds import OutputKind
 from udfs.runtime.results import PredictionResult
 from udfs.runtime.single_images import Look, SingleImages
 
@@ -33,7 +34,10 @@ _RESULTS_KEPT = 96 << 20
 _PREPARED_BYTES = 96 << 20
 _BATCHES_IN_FLIGHT = 2
 _READ_AHEAD = 64
-Maker = Callable[[DecodedImage], Any]
+A = TypeVar("A")
+Facts = TypeVar("Facts")
+Maker: TypeAlias = Callable[[DecodedImage], bytes | None]
+"""Makes an image file of an image; None where there is nothing to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +49,24 @@ class PredictionRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _SourceState:
+class _SourceState(Generic[A]):
     """How far a source has come: an outcome, a prepared image, or the content that another source brought."""
 
     digest: bytes | None = None
-    outcome: PredictionResult | None = None
+    outcome: PredictionResult[A] | None = None
     prepared: PreparedInput | None = None
     is_hit: bool = False
 
 
 @dataclass(slots=True)
-class _CallState:
+class _CallState(Generic[A]):
     """What one call has found out so far."""
 
     call: Call
     key: Hashable
     claims: ContentClaims = field(default_factory=ContentClaims)
-    of_content: dict[bytes, PredictionResult] = field(default_factory=dict)
-    of_source: dict[Hashable, PredictionResult] = field(default_factory=dict)
+    of_content: dict[bytes, PredictionResult[A]] = field(default_factory=dict)
+    of_source: dict[Hashable, PredictionResult[A]] = field(default_factory=dict)
     digests: dict[Hashable, bytes] = field(default_factory=dict)
     hits: int = 0
 
@@ -81,7 +85,7 @@ class Runtime:
         self.models = ModelResolver(cursor)
         self.images = ImageReader(AllowedRoots(folders, uris))
         self.calls = Calls()
-        self._results: ByteCache[PredictionResult] = ByteCache(_RESULTS_KEPT)
+        self._results: ByteCache[PredictionResult[Any]] = ByteCache(_RESULTS_KEPT)
         self._journal = InferenceLog(cursor) if is_writable else None
         self._latest: Query | None = None
 
@@ -90,54 +94,55 @@ class Runtime:
         with self.calls.started(query) as call:
             return self.models.serve(reference, query, task, call.wait)
 
-    def look(self, asked: PredictionRequest, name: Hashable, look: Look) -> list[PredictionResult]:
+    def look(self, request: PredictionRequest, name: Hashable, look: Look[Facts]) -> list[PredictionResult[Facts]]:
         """Answer by a function of the pixels alone."""
-        with self._started(asked) as call:
-            work = _CallState(call, name)
+        with self._started(request) as call:
+            work: _CallState[Facts] = _CallState(call, name)
 
-            def see(found: DecodedImage) -> PredictionResult:
+            def find(found: DecodedImage) -> PredictionResult[Facts]:
                 answer, size = look(found)
                 outcome = PredictionResult(answer)
                 self._results.put((name, found.sha256), outcome, size)
                 return outcome
 
-            def ask(source: ImageSource) -> _SourceState:
-                return self._attempt(source, work, see)
+            def ask(source: ImageSource) -> _SourceState[Facts]:
+                return self._attempt(source, work, find)
 
-            self._gather(asked, work, ask, _NoBatches())
-            return _in_order(asked, work)
+            self._gather(request, work, ask, _NoBatches[Facts]())
+            return _in_order(request, work)
 
-    def score(self, asked: PredictionRequest, served: LoadedModel, kind: OutputKind) -> list[PredictionResult]:
+    def score(self, request: PredictionRequest, loaded: LoadedModel, kind: OutputKind[A]) -> list[PredictionResult[A]]:
         """Answer by a model."""
         started = time.perf_counter()
-        with self._started(asked) as call:
-            work = _CallState(call, (served.key, kind.name))
+        with self._started(request) as call:
+            work: _CallState[A] = _CallState(call, (loaded.key, kind.name))
 
-            def ask(source: ImageSource) -> _SourceState:
+            def ask(source: ImageSource) -> _SourceState[A]:
                 def prepare(found: DecodedImage) -> PreparedInput:
                     size = (found.pixels.shape[1], found.pixels.shape[2])
-                    return PreparedInput(served.engine.prepare(found.pixels).permute(1, 2, 0).contiguous(), size)
+                    return PreparedInput(loaded.engine.prepare(found.pixels).permute(1, 2, 0).contiguous(), size)
 
                 return self._attempt(source, work, prepare)
 
-            self._gather(asked, work, ask, _BatchQueue(self._results, served, kind, work))
-            outcomes = _in_order(asked, work)
+            self._gather(request, work, ask, _BatchQueue(self._results, loaded, kind, work))
+            outcomes = _in_order(request, work)
         if self._journal:
-            self._journal.note(asked.query, served, outcomes, work.hits, started)
+            self._journal.note(request.query, loaded, outcomes, work.hits, started)
         return outcomes
 
-    def make(self, asked: PredictionRequest, makers: Sequence[Maker | None]) -> list[PredictionResult]:
+    def make(self, request: PredictionRequest, makers: Sequence[Maker | None]) -> list[PredictionResult[bytes]]:
         """Make something of each image, each by its own maker; nothing is kept."""
-        with self._started(asked) as call:
-            waiting: deque[Future[_SourceState]] = deque()
-            outcomes: list[PredictionResult] = []
+        with self._started(request) as call:
+            waiting: deque[Future[_SourceState[bytes]]] = deque()
+            outcomes: list[PredictionResult[bytes]] = []
 
-            def ask(source: ImageSource | None, maker: Maker | None) -> _SourceState:
+            def ask(source: ImageSource | None, maker: Maker | None) -> _SourceState[bytes]:
                 if source is None or maker is None:
                     return _SourceState(outcome=PredictionResult())
-                return self._attempt(source, _CallState(call, None), lambda found: PredictionResult(maker(found)))
+                work: _CallState[bytes] = _CallState(call, None)
+                return self._attempt(source, work, lambda found: PredictionResult(maker(found)))
 
-            for source, maker in zip(asked.sources, makers, strict=True):
+            for source, maker in zip(request.sources, makers, strict=True):
                 waiting.append(pool().submit(ask, source, maker))
                 while len(waiting) > _READ_AHEAD:
                     outcomes.append(call.wait(waiting.popleft()).outcome or PredictionResult())
@@ -145,17 +150,17 @@ class Runtime:
             COUNTER.add(len(outcomes))
             return outcomes
 
-    def direct(self, look: Look) -> SingleImages:
+    def direct(self, look: Look[Facts]) -> SingleImages[Facts]:
         """For single images outside of any query, with `look` at each."""
         return SingleImages(self.images, self._results, look)
 
     def known(
-        self, asked: PredictionRequest, reference: str | None, task: str | None, kind: OutputKind
+        self, request: PredictionRequest, reference: str | None, task: str | None, kind: OutputKind[A]
     ) -> tuple[Version, list[ImageSource], list[bool]]:
         """The version that would answer, the images, and which answers are in the cache; nothing is loaded."""
-        with self._started(asked):
-            version, key = self.models.key(reference, asked.query, task)
-            sources = [source for source in asked.sources if source is not None]
+        with self._started(request):
+            version, key = self.models.key(reference, request.query, task)
+            sources = [source for source in request.sources if source is not None]
             return version, sources, [self._is_cached(source, (key, kind.name)) for source in sources]
 
     def _is_cached(self, source: ImageSource, key: Hashable) -> bool:
@@ -165,23 +170,23 @@ class Runtime:
             return False
         return digest is not None and (key, digest) in self._results
 
-    def _started(self, asked: PredictionRequest) -> AbstractContextManager[Call]:
-        if asked.query != self._latest:
+    def _started(self, request: PredictionRequest) -> AbstractContextManager[Call]:
+        if request.query != self._latest:
             self.images.roots.expire()
-            self._latest = asked.query
-        return self.calls.started(asked.query)
+            self._latest = request.query
+        return self.calls.started(request.query)
 
     def _gather(
         self,
-        asked: PredictionRequest,
-        work: _CallState,
-        ask: Callable[[ImageSource], _SourceState],
-        batches: _NoBatches,
+        request: PredictionRequest,
+        work: _CallState[A],
+        ask: Callable[[ImageSource], _SourceState[A]],
+        batches: _NoBatches[A],
     ) -> None:
         """Bring every distinct source to an outcome."""
         reading = _ReadQueue(work, ask, batches)
         try:
-            for source in {source.key: source for source in asked.sources if source is not None}.values():
+            for source in {source.key: source for source in request.sources if source is not None}.values():
                 step = self._known(source, work)
                 if step is None:
                     reading.add(source)
@@ -191,7 +196,7 @@ class Runtime:
         finally:
             reading.cancel()
 
-    def _known(self, source: ImageSource, work: _CallState) -> _SourceState | None:
+    def _known(self, source: ImageSource, work: _CallState[A]) -> _SourceState[A] | None:
         """The outcome of a source that needs no reading: it may not be opened, or was answered before."""
         try:
             digest = self.images.known_hash(source)
@@ -199,13 +204,16 @@ class Runtime:
             return _SourceState(outcome=PredictionResult(error=str(error)))
         return None if digest is None else self._cached(digest, work)
 
-    def _cached(self, digest: bytes, work: _CallState) -> _SourceState | None:
-        found = self._results.get((work.key, digest))
+    def _cached(self, digest: bytes, work: _CallState[A]) -> _SourceState[A] | None:
+        found: PredictionResult[A] | None = self._results.get((work.key, digest))
         return None if found is None else _SourceState(digest, found, is_hit=True)
 
     def _attempt(
-        self, source: ImageSource, work: _CallState, use: Callable[[DecodedImage], PreparedInput | PredictionResult]
-    ) -> _SourceState:
+        self,
+        source: ImageSource,
+        work: _CallState[A],
+        use: Callable[[DecodedImage], PreparedInput | PredictionResult[A]],
+    ) -> _SourceState[A]:
         """Read, hash, decode and use; whatever is wrong with one image stays with it."""
         digest = None
         try:
@@ -228,7 +236,7 @@ class Runtime:
         )
 
 
-def _note(source: ImageSource, step: _SourceState, work: _CallState) -> None:
+def _note(source: ImageSource, step: _SourceState[A], work: _CallState[A]) -> None:
     """Take down a step; only the thread of the call does, so nothing is counted by two at once."""
     work.hits += step.is_hit
     if step.digest is not None:
@@ -239,29 +247,31 @@ def _note(source: ImageSource, step: _SourceState, work: _CallState) -> None:
         work.of_source[source.key] = step.outcome
 
 
-def _in_order(asked: PredictionRequest, work: _CallState) -> list[PredictionResult]:
+def _in_order(request: PredictionRequest, work: _CallState[A]) -> list[PredictionResult[A]]:
     """The outcome of every row; a twin has that of its content."""
-    COUNTER.add(len(asked.sources))
-    none = PredictionResult()
+    COUNTER.add(len(request.sources))
+    none: PredictionResult[A] = PredictionResult()
     return [
         none
         if source is None
         else work.of_source[source.key]
         if source.key in work.of_source
         else work.of_content[work.digests[source.key]]
-        for source in asked.sources
+        for source in request.sources
     ]
 
 
-class _ReadQueue:
+class _ReadQueue(Generic[A]):
     """Sources on their way through the pool, in groups, for a task has its price; no more ahead than there is room."""
 
-    def __init__(self, work: _CallState, ask: Callable[[ImageSource], _SourceState], batches: _NoBatches) -> None:
+    def __init__(
+        self, work: _CallState[A], ask: Callable[[ImageSource], _SourceState[A]], batches: _NoBatches[A]
+    ) -> None:
         self._work = work
         self._ask = ask
         self._batches = batches
         self._group: list[ImageSource] = []
-        self._waiting: deque[tuple[list[ImageSource], Future[list[_SourceState]]]] = deque()
+        self._waiting: deque[tuple[list[ImageSource], Future[list[_SourceState[A]]]]] = deque()
         self._ahead = 0
 
     def add(self, source: ImageSource) -> None:
@@ -291,14 +301,14 @@ class _ReadQueue:
     def _take(self) -> None:
         group, future = self._waiting.popleft()
         self._ahead -= len(group)
-        steps: list[_SourceState] = self._work.call.wait(future)
+        steps: list[_SourceState[A]] = self._work.call.wait(future)
         for source, step in zip(group, steps, strict=True):
             _note(source, step, self._work)
             if step.prepared is not None and step.digest is not None:
                 self._batches.add(step.digest, step.prepared)
 
 
-class _NoBatches:
+class _NoBatches(Generic[A]):
     """Nothing is left to compute once an image is read."""
 
     @property
@@ -321,35 +331,35 @@ class _NoBatches:
         """There is nothing to call off."""
 
 
-class _BatchQueue(_NoBatches):
+class _BatchQueue(_NoBatches[A]):
     """Prepared images on their way through a device, a few batches at a time."""
 
     def __init__(
-        self, results: ByteCache[PredictionResult], served: LoadedModel, kind: OutputKind, work: _CallState
+        self, results: ByteCache[PredictionResult[Any]], loaded: LoadedModel, kind: OutputKind[A], work: _CallState[A]
     ) -> None:
         self._results = results
-        self._served = served
+        self._loaded = loaded
         self._kind = kind
         self._work = work
         self._gathered: list[tuple[bytes, PreparedInput]] = []
-        self._flights: deque[tuple[list[bytes], Future[BatchResult]]] = deque()
+        self._flights: deque[tuple[list[bytes], Future[BatchResult[A]]]] = deque()
         self._square_bytes = 1
 
     @property
     def ahead(self) -> int:
         """As many as keep what is prepared within its bytes."""
-        engine: Batcher = self._served.engine
+        engine: Batcher = self._loaded.engine
         return max(4, min(2 * engine.batch, _PREPARED_BYTES // self._square_bytes))
 
     @property
     def group(self) -> int:
         """Small ones together, large ones alone."""
-        return max(1, min(8, self._served.engine.batch // 8))
+        return max(1, min(8, self._loaded.engine.batch // 8))
 
     def add(self, digest: bytes, prepared: PreparedInput) -> None:
         self._square_bytes = prepared.square.nbytes
         self._gathered.append((digest, prepared))
-        if len(self._gathered) >= self._served.engine.batch:
+        if len(self._gathered) >= self._loaded.engine.batch:
             self._launch()
 
     def finish(self) -> None:
@@ -366,13 +376,13 @@ class _BatchQueue(_NoBatches):
         digests = [digest for digest, _ in self._gathered]
         items = [prepared for _, prepared in self._gathered]
         self._gathered = []
-        self._flights.append((digests, self._served.engine.submit(self._kind, self._served.thresholds, items)))
+        self._flights.append((digests, self._loaded.engine.submit(self._kind, self._loaded.thresholds, items)))
         while len(self._flights) > _BATCHES_IN_FLIGHT:
             self._land()
 
     def _land(self) -> None:
         digests, future = self._flights.popleft()
-        outcomes = self._work.call.wait(future).outcomes
+        outcomes = self._work.call.wait(future).results
         for digest, outcome in zip(digests, outcomes, strict=True):
             self._work.of_content[digest] = outcome
-            self._results.put((self._work.key, digest), outcome, self._kind.size(outcome))
+            self._results.put((self._work.key, digest), outcome, self._kind.size_of(outcome))

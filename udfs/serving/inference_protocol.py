@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Path
 from fastapi import Request as Call
@@ -24,6 +24,9 @@ from udfs.threads import is_able
 from udfs.verdicts.records import VerdictRecord
 
 _PACKED = {"FP64": "<d", "BOOL": "<?"}
+_EMPTY: dict[str, str | float | bool] = {"FP64": 0.0, "BOOL": False, "BYTES": ""}
+Value: TypeAlias = str | float | bool
+"""An element of an output tensor."""
 Name = Annotated[str, Path(description="Model name; its champion answers")]
 Number = Annotated[str, Path(description="Version number, or an alias", examples=["1"])]
 _BODY = {
@@ -96,19 +99,19 @@ def protocol(service: ServerParts) -> APIRouter:
         "/models/{name}/versions/{version}/ready", summary="Whether a version can judge", responses=_some(401, 404)
     )
     async def model_ready(name: Name, version: str | None = None) -> dict[str, Any]:
-        served = await service.lineup.find(_reference(name, version))
-        return {"name": served.version.name, "ready": True}
+        model = await service.models.find(_reference(name, version))
+        return {"name": model.version.name, "ready": True}
 
     @router.post("/models/{name}/infer", summary="Judge images", **described)
     @router.post("/models/{name}/versions/{version}/infer", summary="Judge images by one version", **described)
     async def infer(call: Call, name: Name, version: str | None = None) -> Response:
         body = await call.body()
-        asked = await apart(len(body), read_inference, body, call.headers.get(HEADER))
-        found = await _judged(service, asked, _reference(name, version), call)
+        request = await apart(len(body), read_inference, body, call.headers.get(HEADER))
+        found = await _judged(service, request, _reference(name, version), call)
         usable = [item for item in found if isinstance(item, RecordedVerdict)]
         if not usable:
             raise RequestError(422, str(found[0]))
-        return await asyncio.to_thread(_answer, asked, found, usable[0].entry)
+        return await asyncio.to_thread(_answer, request, found, usable[0].record)
 
     return router
 
@@ -128,24 +131,26 @@ def _described(version: Version, numbers: list[int]) -> dict[str, Any]:
 
 
 async def _judged(
-    service: ServerParts, asked: InferenceRequest, reference: str, call: Call
+    service: ServerParts, request: InferenceRequest, reference: str, call: Call
 ) -> list[RecordedVerdict | UnusableImageError]:
     """Verdicts in order; a bad image costs the others nothing."""
     request_id = call.scope["state"]["request_id"]
     client = token_of(call.scope).name
-    questions = [
+    requests = [
         InspectionRequest(
             reference,
-            request_id if len(asked.images) == 1 else f"{request_id}.{place}",
+            request_id if len(request.images) == 1 else f"{request_id}.{place}",
             client,
             named_by_client(call.scope),
             data=image if isinstance(image, bytes) else None,
             uri=image if isinstance(image, str) else None,
-            **asked.context,
+            **request.context,
         )
-        for place, image in enumerate(asked.images)
+        for place, image in enumerate(request.images)
     ]
-    found = await asyncio.gather(*(service.judge.judge(question) for question in questions), return_exceptions=True)
+    found = await asyncio.gather(
+        *(service.inspections.inspect(request) for request in requests), return_exceptions=True
+    )
     judged: list[RecordedVerdict | UnusableImageError] = []
     for item in found:
         if not isinstance(item, RecordedVerdict | UnusableImageError):
@@ -154,26 +159,26 @@ async def _judged(
     return judged
 
 
-def _values(found: list[RecordedVerdict | UnusableImageError], name: str) -> list[Any]:
+def _values(found: list[RecordedVerdict | UnusableImageError], name: str) -> list[Value]:
     if name == "error":
-        return ["" if isinstance(item, RecordedVerdict) else str(item) for item in found]
-    empty = {"FP64": 0.0, "BOOL": False, "BYTES": ""}[OUTPUTS[name]]
-    read: Callable[[RecordedVerdict], Any] = {
-        "label": lambda verdict: verdict.entry.label,
-        "confidence": lambda verdict: verdict.entry.confidence,
-        "score": lambda verdict: verdict.entry.score,
-        "is_defective": lambda verdict: bool(verdict.entry.is_defective),
-        "regions": lambda verdict: json.dumps(as_json(verdict.entry.regions or [])),
+        return [item.reason or "" if isinstance(item, RecordedVerdict) else str(item) for item in found]
+    empty: Value = _EMPTY[OUTPUTS[name]]
+    read: Callable[[RecordedVerdict], Value] = {
+        "label": lambda verdict: verdict.record.label or "",
+        "confidence": lambda verdict: verdict.record.confidence or 0.0,
+        "score": lambda verdict: verdict.record.score,
+        "is_defective": lambda verdict: bool(verdict.record.is_defective),
+        "regions": lambda verdict: json.dumps(as_json(verdict.record.regions or [])),
         "defects": lambda verdict: json.dumps(as_json(verdict.defects)),
     }[name]
     return [read(item) if isinstance(item, RecordedVerdict) else empty for item in found]
 
 
 def _answer(
-    asked: InferenceRequest, found: list[RecordedVerdict | UnusableImageError], entry: VerdictRecord
+    request: InferenceRequest, found: list[RecordedVerdict | UnusableImageError], record: VerdictRecord
 ) -> Response:
     outputs, binary = [], b""
-    for name, is_binary in asked.outputs:
+    for name, is_binary in request.outputs:
         output: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": [len(found)]}
         values = _values(found, name)
         if is_binary:
@@ -183,16 +188,16 @@ def _answer(
         else:
             output["data"] = values
         outputs.append(output)
-    described = {"model_name": entry.model, "model_version": str(entry.version), "outputs": outputs}
-    if asked.id is not None:
-        described["id"] = asked.id
+    described = {"model_name": record.model, "model_version": str(record.version), "outputs": outputs}
+    if request.id is not None:
+        described["id"] = request.id
     if not binary:
         return JSONResponse(described)
     header = json.dumps(described).encode()
     return Response(header + binary, media_type="application/octet-stream", headers={HEADER: str(len(header))})
 
 
-def _packed(kind: str, value: Any) -> bytes:
+def _packed(kind: str, value: Value) -> bytes:
     if kind in _PACKED:
         return struct.pack(_PACKED[kind], value)
     data = str(value).encode()

@@ -9,20 +9,33 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeAlias
 
 from models_py.errors import DuckspectError
+from models_py.model.verdict import Verdict, why_undecided
 from models_py.warehouse.location import StoredUris
 from udfs.functions.pictures import drawing, inspect
-from udfs.runtime import PREDICT, ImageSource, LoadedModel, PredictionRequest, Query, Runtime, SingleResult
+from udfs.functions.types import ImageInfo, RegionRow
+from udfs.runtime import (
+    PREDICT,
+    ImageSource,
+    LoadedModel,
+    PredictionRequest,
+    Query,
+    Runtime,
+    SingleResult,
+    StoredPrediction,
+    UnusableImage,
+)
 from udfs.serving.current_models import CurrentModels
 from udfs.serving.kept_images import KeptImages
 from udfs.serving.server_metrics import ServerMetrics
-from udfs.serving.verdict import as_json, defects_of, regions_of
+from udfs.serving.verdict import as_json, defects_of, regions_of, verdict_of
 from udfs.verdicts.journal import VerdictJournal
 from udfs.verdicts.records import VerdictRecord, identify
 
 _OUTSIDE = Query(-1, 0)
+_Result: TypeAlias = SingleResult[StoredPrediction, ImageInfo, "Future[str] | None"]
 
 
 class UnusableImageError(DuckspectError):
@@ -59,171 +72,179 @@ class InspectionRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecordedVerdict:
-    """An answer on record, and what counts of it at the thresholds of its time."""
+    """A verdict on record, and what counts of its regions at the thresholds of its time."""
 
-    entry: VerdictRecord
-    defects: list[dict[str, Any]]
+    record: VerdictRecord
+    defects: list[RegionRow]
     thresholds: dict[str, float]
 
-    def described(self) -> dict[str, Any]:
+    @classmethod
+    def of(cls, record: VerdictRecord, verdict: Verdict, thresholds: dict[str, float]) -> RecordedVerdict:
+        return cls(record, defects_of(record, verdict), thresholds)
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing was decided."""
+        record = self.record
+        return why_undecided(f"{record.model}@{record.version}") if record.is_defective is None else None
+
+    def described(self) -> dict[str, object]:
         """The fields of `predict`, and what became of them."""
-        entry = self.entry
+        record = self.record
         return {
-            "request_id": entry.request_id,
-            "inspection_id": entry.inspection_id,
-            "image_id": entry.image_id,
-            "model": entry.model,
-            "version": entry.version,
-            "task": entry.task,
-            "label": entry.label,
-            "confidence": entry.confidence,
-            "score": entry.score,
-            "regions": as_json(entry.regions or []),
+            "request_id": record.request_id,
+            "inspection_id": record.inspection_id,
+            "image_id": record.image_id,
+            "model": record.model,
+            "version": record.version,
+            "task": record.task,
+            "label": record.label,
+            "confidence": record.confidence,
+            "score": record.score,
+            "regions": as_json(record.regions or []),
             "error": None,
-            "is_defective": entry.is_defective,
+            "is_defective": record.is_defective,
+            "reason": self.reason,
             "defects": as_json(self.defects),
             "thresholds": self.thresholds,
-            "width": entry.width,
-            "height": entry.height,
-            "latency_ms": entry.latency_ms,
+            "width": record.width,
+            "height": record.height,
+            "latency_ms": record.latency_ms,
         }
 
 
 class InspectionService:
-    """Answers questions, and lets nobody know before the answer is on record."""
+    """Answers requests, and lets nobody know before the answer is on record."""
 
     def __init__(
         self,
         runtime: Runtime,
-        lineup: CurrentModels,
-        ledger: VerdictJournal,
-        album: KeptImages | None,
-        meters: ServerMetrics,
+        models: CurrentModels,
+        journal: VerdictJournal,
+        images: KeptImages | None,
+        metrics: ServerMetrics,
         uris: StoredUris,
     ) -> None:
         self._runtime = runtime
         self._direct = runtime.direct(inspect)
-        self._lineup = lineup
-        self._ledger = ledger
-        self._album = album
+        self._models = models
+        self._journal = journal
+        self._images = images
+        self._metrics = metrics
         self._uris = uris
-        self._meters = meters
 
-    async def judge(self, question: InspectionRequest) -> RecordedVerdict:
+    async def inspect(self, request: InspectionRequest) -> RecordedVerdict:
         """The verdict; UnusableImageError if the image is at fault."""
         started = time.perf_counter()
-        served, told = await self._told(question)
-        if told.error is not None:
-            self._meters.verdicts.labels(served.version.name, served.version.version, "unusable").inc()
-            rejection = await asyncio.to_thread(_rejection, question, served, told.error)  # it hashes the whole body
-            await asyncio.wrap_future(self._ledger.add(rejection))
-            raise UnusableImageError(told.error)
-        entry = _entry(question, served, told, await self._uri(question, told))
-        defects = defects_of(entry, served.thresholds)
+        model, result = await self._result(request)
+        if isinstance(result, UnusableImage):
+            self._metrics.verdicts.labels(model.version.name, model.version.version, "unusable").inc()
+            rejection = await asyncio.to_thread(_rejection, request, model, result.error)  # it hashes the whole body
+            await asyncio.wrap_future(self._journal.add(rejection))
+            raise UnusableImageError(result.error)
+        record = _record(request, model, result, await self._uri(request, result))
+        verdict = verdict_of(record, model.thresholds)
         latency = (time.perf_counter() - started) * 1000
-        entry = replace(entry, is_defective=bool(defects), latency_ms=latency)
-        stored = await self._record(question, entry)
-        self._meters.judged(served, told, is_defective=bool(defects))
-        if stored is entry:
-            return RecordedVerdict(entry, defects, served.thresholds)
-        thresholds = await asyncio.to_thread(self._ledger.thresholds, stored)
-        return RecordedVerdict(stored, defects_of(stored, thresholds), thresholds)
+        record = replace(record, is_defective=verdict.is_defective, latency_ms=latency)
+        stored = await self._stored(request, record)
+        self._metrics.judged(model, result, is_defective=verdict.is_defective)
+        if stored is record:
+            return RecordedVerdict.of(record, verdict, model.thresholds)
+        thresholds = await asyncio.to_thread(self._journal.thresholds, stored)
+        return RecordedVerdict.of(stored, verdict_of(stored, thresholds), thresholds)
 
-    async def _record(self, question: InspectionRequest, entry: VerdictRecord) -> VerdictRecord:
-        """What is on record of a question: this entry, or that of an earlier request with its id."""
-        if question.is_repeatable:
-            known = await asyncio.to_thread(self._ledger.find, entry)
+    async def _stored(self, request: InspectionRequest, record: VerdictRecord) -> VerdictRecord:
+        """What is on record of a request: this one's verdict, or that of an earlier request with its id."""
+        if request.is_repeatable:
+            known = await asyncio.to_thread(self._journal.find, record)
             if known is not None:
                 return known
-        return await asyncio.wrap_future(self._ledger.add(entry))
+        return await asyncio.wrap_future(self._journal.add(record))
 
-    async def drawn(self, question: InspectionRequest, verdict: RecordedVerdict) -> bytes:
+    async def drawn(self, request: InspectionRequest, verdict: RecordedVerdict) -> bytes:
         """The image with what counts drawn on it, as PNG."""
-        asked = PredictionRequest([question.source], _OUTSIDE)
-        made = await asyncio.to_thread(self._runtime.make, asked, [drawing(_visible(verdict))])
-        if made[0].error is not None:
-            raise UnusableImageError(made[0].error)
-        return bytes(made[0].answer)
+        visible = [defect for defect in verdict.defects if defect["x1"] is not None]
+        image = PredictionRequest([request.source], _OUTSIDE)
+        made = await asyncio.to_thread(self._runtime.make, image, [drawing(visible)])
+        if made[0].answer is None:
+            raise UnusableImageError(made[0].error or "cannot be drawn")
+        return made[0].answer
 
-    async def _told(self, question: InspectionRequest) -> tuple[LoadedModel, SingleResult]:
+    async def _result(self, request: InspectionRequest) -> tuple[LoadedModel, _Result | UnusableImage]:
         """The model that answers now, and its answer: work begins on the guess that it is the one of last time."""
-        guess = self._lineup.last(question.reference)
-        telling = None if guess is None else self._direct.tell(question.source, guess, PREDICT, self._keep(question))
-        served = await self._lineup.find(question.reference)
-        if telling is None or served is not guess:
-            telling = self._direct.tell(question.source, served, PREDICT, self._keep(question))
-        return served, await asyncio.wrap_future(telling)
+        guess, keep = self._models.last(request.reference), self._keep(request)
+        future = None if guess is None else self._direct.predict(request.source, guess, PREDICT, keep)
+        model = await self._models.find(request.reference)
+        if future is None or model is not guess:
+            future = self._direct.predict(request.source, model, PREDICT, keep)
+        return model, await asyncio.wrap_future(future)
 
-    def _keep(self, question: InspectionRequest) -> Callable[[bytes, dict[str, Any]], Future[str] | None]:
+    def _keep(self, request: InspectionRequest) -> Callable[[bytes, ImageInfo], Future[str] | None]:
         """Begin to keep an upload, if uploads are kept."""
 
-        def keep(data: bytes, facts: dict[str, Any]) -> Future[str] | None:
-            if question.uri is not None or self._album is None:
+        def keep(data: bytes, facts: ImageInfo) -> Future[str] | None:
+            if request.uri is not None or self._images is None:
                 return None
-            return self._album.keep(data, facts["sha256"], facts["format"])
+            return self._images.keep(data, facts["sha256"], facts["format"])
 
         return keep
 
-    async def _uri(self, question: InspectionRequest, told: SingleResult) -> str:
+    async def _uri(self, request: InspectionRequest, result: _Result) -> str:
         """Where the image is found later; an upload that is not kept has a name that nobody can open."""
-        if question.uri is not None:
-            return await asyncio.to_thread(self._uris.normal, question.uri)
-        if told.kept is None:
-            return f"urn:sha256:{told.facts['sha256']}"
-        return str(await asyncio.wrap_future(told.kept))
+        if request.uri is not None:
+            return await asyncio.to_thread(self._uris.normal, request.uri)
+        if result.kept is None:
+            return f"urn:sha256:{result.facts['sha256']}"
+        return await asyncio.wrap_future(result.kept)
 
 
-def _visible(verdict: RecordedVerdict) -> list[dict[str, Any]]:
-    return [defect for defect in verdict.defects if defect["x1"] is not None]
-
-
-def _asked(question: InspectionRequest, served: LoadedModel, uri: str, *parts: object) -> VerdictRecord:
-    """What is on record of every question; `parts` tell it from others of the same request."""
-    version = served.version
+def _common(request: InspectionRequest, model: LoadedModel, uri: str, *parts: object) -> VerdictRecord:
+    """What is on record of every request; `parts` tell its images apart."""
+    version = model.version
     return VerdictRecord(
-        verdict_id=identify(question.request_id, question.reference, *parts),
-        request_id=question.request_id,
+        verdict_id=identify(request.request_id, request.reference, *parts),
+        request_id=request.request_id,
         model=version.name,
         version=version.version,
         artifact_sha256=version.artifact_sha256,
         task=version.task,
-        client=question.client,
-        device=served.engine.device,
+        client=request.client,
+        device=model.engine.device,
         judged_at=datetime.now(UTC),
         uri=uri,
     )
 
 
-def _rejection(question: InspectionRequest, served: LoadedModel, error: str) -> VerdictRecord:
-    uri = question.uri or f"urn:sha256:{hashlib.sha256(question.data or b'').hexdigest()}"
-    return replace(_asked(question, served, uri, error), error=error)
+def _rejection(request: InspectionRequest, model: LoadedModel, error: str) -> VerdictRecord:
+    uri = request.uri or f"urn:sha256:{hashlib.sha256(request.data or b'').hexdigest()}"
+    return replace(_common(request, model, uri, error), error=error)
 
 
-def _entry(question: InspectionRequest, served: LoadedModel, told: SingleResult, uri: str) -> VerdictRecord:
-    facts, answer = told.facts, told.answer
-    shown = (question.unit_id, question.line_id, question.station_id, question.product_type, question.captured_at)
+def _record(request: InspectionRequest, model: LoadedModel, result: _Result, uri: str) -> VerdictRecord:
+    facts, prediction = result.facts, result.answer
+    shown = (request.unit_id, request.line_id, request.station_id, request.product_type, request.captured_at)
     image_id = facts["sha256"]
     return replace(
-        _asked(question, served, uri, image_id, *shown),
-        inspection_id=identify(question.request_id, image_id, *shown) if question.is_inspection else None,
+        _common(request, model, uri, image_id, *shown),
+        inspection_id=identify(request.request_id, image_id, *shown) if request.is_inspection else None,
         image_id=image_id,
         format=facts["format"],
         width=facts["width"],
         height=facts["height"],
         channels=facts["channels"],
-        size_bytes=told.size_bytes,
-        unit_id=question.unit_id or image_id,
-        line_id=question.line_id,
-        station_id=question.station_id,
-        product_type=question.product_type,
-        captured_at=question.captured_at,
-        label=answer.label,
-        confidence=answer.confidence,
-        score=answer.score,
-        regions=regions_of(answer),
+        size_bytes=result.size_bytes,
+        unit_id=request.unit_id or image_id,
+        line_id=request.line_id,
+        station_id=request.station_id,
+        product_type=request.product_type,
+        captured_at=request.captured_at,
+        label=prediction.label,
+        confidence=prediction.confidence,
+        score=prediction.score,
+        regions=regions_of(prediction),
         brightness=facts["brightness"],
         sharpness=facts["sharpness"],
-        is_cached=told.is_cached,
-        batch_images=told.batch,
-        seconds=told.seconds / told.batch if told.batch else 0.0,
+        is_cached=result.is_cached,
+        batch_images=result.batch,
+        seconds=result.seconds / result.batch if result.batch else 0.0,
     )

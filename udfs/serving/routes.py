@@ -11,7 +11,7 @@ from fastapi import Request as Call
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 
-from models_py.registry import aliases, find, list_versions
+from models_py.registry import Version, aliases, find, list_versions
 from udfs.serving import schemas as forms
 from udfs.serving.bodies import RequestError, apart, decoded, multipart, sentence, validated
 from udfs.serving.current_models import CurrentModels
@@ -60,8 +60,8 @@ class ServerParts:
     """What the routes work with."""
 
     session: Session
-    judge: InspectionService
-    lineup: CurrentModels
+    inspections: InspectionService
+    models: CurrentModels
     meters: ServerMetrics
 
 
@@ -82,13 +82,13 @@ def routes(service: ServerParts) -> APIRouter:
         call: Call,
         context: Annotated[forms.QueryParameters, Query()],
     ) -> Response:
-        question = await _question(reference, call, context)
-        verdict = await service.judge.judge(question)
+        request = await _inspection_request(reference, call, context)
+        verdict = await service.inspections.inspect(request)
         if _PNG in call.headers.get("accept", ""):
-            return Response(await service.judge.drawn(question, verdict), media_type=_PNG)
+            return Response(await service.inspections.drawn(request, verdict), media_type=_PNG)
         described = verdict.described()
         if context.picture:
-            drawn = await service.judge.drawn(question, verdict)
+            drawn = await service.inspections.drawn(request, verdict)
             return await apart(len(drawn), lambda: JSONResponse(described | {"picture": _base64(drawn)}))
         return JSONResponse(described)
 
@@ -116,8 +116,8 @@ def routes(service: ServerParts) -> APIRouter:
         responses={503: {"model": forms.HealthBody, "description": "It cannot, and which thread is in trouble"}},
     )
     def ready() -> JSONResponse:
-        serving = {reference: served.version.reference for reference, served in service.lineup.serving.items()}
-        found = forms.HealthBody(ready=is_able(), models=serving, broken=service.lineup.broken, threads=thread_states())
+        serving = {reference: model.version.reference for reference, model in service.models.serving.items()}
+        found = forms.HealthBody(ready=is_able(), models=serving, broken=service.models.broken, threads=thread_states())
         return JSONResponse(found.model_dump(), 200 if found.ready else 503)
 
     @router.get(
@@ -133,7 +133,7 @@ def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _PROBLEMS[status] for status in statuses}
 
 
-def _model(version: Any, named: dict[str, int]) -> forms.ModelInfo:
+def _model(version: Version, named: dict[str, int]) -> forms.ModelInfo:
     return forms.ModelInfo(
         name=version.name,
         version=version.version,
@@ -146,7 +146,7 @@ def _model(version: Any, named: dict[str, int]) -> forms.ModelInfo:
     )
 
 
-async def _question(reference: str, call: Call, context: forms.QueryParameters) -> InspectionRequest:
+async def _inspection_request(reference: str, call: Call, context: forms.QueryParameters) -> InspectionRequest:
     """The image and what it shows, from a body of any of the three kinds; the query string fills what is left out."""
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     given = context.model_dump(exclude={"picture"}, exclude_none=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -76,7 +75,8 @@ class PredictResponse(BaseModel):
     score: float | None
     regions: list[RegionBody]
     error: None
-    is_defective: bool
+    is_defective: bool | None = Field(description="Null where the model has no operating point and nothing is decided")
+    reason: str | None = Field(None, description="Why is_defective is null")
     defects: list[RegionBody]
     thresholds: dict[str, float]
     width: int
@@ -101,7 +101,7 @@ class ModelInfo(BaseModel):
     architecture: str
     labels: list[str]
     aliases: list[str]
-    metrics: dict[str, Any]
+    metrics: dict[str, float | None]
     created_at: datetime
 
 

@@ -93,8 +93,8 @@ def serve(options: ServerOptions, run: Run, say: Callable[[str], None]) -> None:
         os.environ[ENVIRONMENT_VARIABLE] = str(warehouse)  # for the commands that are handed over
         options.sql.apply(con)
         session = Session.of(con)
-        ledger = VerdictJournal(session.cursor, journal_folder(warehouse))
-        stack.callback(ledger.close)
+        journal = VerdictJournal(session.cursor, journal_folder(warehouse))
+        stack.callback(journal.close)
         meters = ServerMetrics()
         keyring = TokenFile(options.tokens)
         if options.quack:
@@ -102,26 +102,26 @@ def serve(options: ServerOptions, run: Run, say: Callable[[str], None]) -> None:
             quack.start(meters.asked)
             stack.callback(quack.stop, options.drain_seconds)
             say(f"Quack  quack:{options.quack.host}:{options.quack.port}")
-        lineup = CurrentModels(session.runtime(), con)
-        stack.callback(lineup.close)
-        album = KeptImages(files_folder(warehouse) / "served", session.uris) if options.keeps_images else None
-        judge = InspectionService(session.runtime(), lineup, ledger, album, meters, session.uris)
-        app = application(ServerParts(session, judge, lineup, meters), keyring, options.limits)
+        models = CurrentModels(session.runtime(), con)
+        stack.callback(models.close)
+        images = KeptImages(files_folder(warehouse) / "served", session.uris) if options.keeps_images else None
+        inspections = InspectionService(session.runtime(), models, journal, images, meters, session.uris)
+        app = application(ServerParts(session, inspections, models, meters), keyring, options.limits)
 
         settings = uvicorn.Config(app, loop="auto", log_config=None)
         runner = stack.enter_context(asyncio.Runner(loop_factory=settings.get_loop_factory()))
 
         def run_settled(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
-            ledger.flush()  # a build sees every verdict that was acknowledged before it
+            journal.flush()  # a build sees every verdict that was acknowledged before it
             status = run(arguments, folder, out, err)
-            _settle(runner.get_loop(), _warm(lineup, session))  # what it promoted answers the next request
+            _settle(runner.get_loop(), _warm(models, session))  # what it promoted answers the next request
             return status
 
         control = CommandServer(warehouse, run_settled)
         stack.callback(control.close)
         if untried := [name for (name,) in con.execute(_UNTRIED).fetchall()]:
             say(f"{', '.join(untried)}: may answer faster after `duckspect models compile`, also while this runs.")
-        runner.run(_run(app, listener, options, lambda: _warm(lineup, session), say))
+        runner.run(_run(app, listener, options, lambda: _warm(models, session), say))
         say("Stopping: what is at work is finished first.")
 
 
@@ -148,13 +148,13 @@ def _memory() -> int:
     return int(float(number) * units[unit] / 0.8)
 
 
-async def _warm(lineup: CurrentModels, session: Session) -> None:
+async def _warm(models: CurrentModels, session: Session) -> None:
     """Load the champions, so that the first client does not wait; one that cannot be loaded stops no other."""
     with session.cursor() as con:
         names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
-    for name in dict.fromkeys([*names, *lineup.serving]):
+    for name in dict.fromkeys([*names, *models.serving]):
         try:
-            await lineup.load(name)
+            await models.load(name)
         except DuckspectError as error:
             _log.error("%s cannot be served: %s", name, error)
 

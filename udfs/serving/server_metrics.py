@@ -1,10 +1,11 @@
-"""What Prometheus is told."""
+"""What Prometheus reads."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from udfs.runtime import LoadedModel, SingleResult
+from udfs.runtime.single_images import A, Facts, Kept
 
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -41,15 +42,16 @@ class ServerMetrics:
         self.device = Counter("duckspect_device_seconds", "Time of the device", ("device", "model"), registry=kept)
         self.queries = Counter("duckspect_quack_queries", "Queries over Quack", ("role", "outcome"), registry=kept)
 
-    def judged(self, served: LoadedModel, told: SingleResult, *, is_defective: bool) -> None:
+    def judged(self, model: LoadedModel, result: SingleResult[A, Facts, Kept], *, is_defective: bool | None) -> None:
         """Count a verdict."""
-        name = served.version.name
-        self.verdicts.labels(name, served.version.version, "defective" if is_defective else "good").inc()
-        if told.is_cached:
+        name = model.version.name
+        outcome = {True: "defective", False: "good", None: "undecided"}[is_defective]
+        self.verdicts.labels(name, model.version.version, outcome).inc()
+        if result.is_cached:
             self.cached.labels(name).inc()
         else:
-            self.batch.labels(name).observe(told.batch)
-            self.device.labels(served.engine.device, name).inc(told.seconds / told.batch)
+            self.batch.labels(name).observe(result.batch)
+            self.device.labels(model.engine.device, name).inc(result.seconds / result.batch)
 
     def asked(self, role: str, is_allowed: bool) -> None:
         """Count a query over Quack."""

@@ -1,47 +1,55 @@
-"""What an answer means at today's operating points: the rule of `int_predictions__judged`, for one image."""
+"""A stored prediction as what a client gets: its regions, those that count, and the verdict of the one rule."""
 
 from __future__ import annotations
 
 import base64
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from models_py.model.verdict import ANOMALY, Thresholds, Verdict, decide
+from udfs.functions.types import RegionRow
 from udfs.runtime import StoredPrediction
 from udfs.verdicts.records import VerdictRecord
 
-_GOOD = "good"
-_SIDES = ("confidence", "x1", "y1", "x2", "y2", "area")
 
-
-def regions_of(answer: StoredPrediction) -> list[dict[str, Any]]:
+def regions_of(prediction: StoredPrediction) -> list[RegionRow]:
     """The regions as `predict` gives them: classes come without boxes."""
-    masks = answer.masks or (None,) * len(answer.labels)
+    masks = prediction.masks or (None,) * len(prediction.labels)
     return [
-        {
-            "label": label,
-            **{name: None if math.isnan(value) else value for name, value in zip(_SIDES, row, strict=True)},
-            "mask": mask,
-        }
-        for label, row, mask in zip(answer.labels, answer.numbers.tolist(), masks, strict=True)
+        region_row(label, numbers, mask)
+        for label, numbers, mask in zip(prediction.labels, prediction.numbers.tolist(), masks, strict=True)
     ]
 
 
-def defects_of(entry: VerdictRecord, points: dict[str, float]) -> list[dict[str, Any]]:
-    """The regions that count at operating points."""
-    everywhere, regions, task = points.get("*"), entry.regions or [], entry.task
-    if task in ("detect", "segment"):
-        lowest = {region["label"]: points.get(region["label"], everywhere) for region in regions}
-        return [region for region in regions if region["confidence"] >= (lowest[region["label"]] or 0.0)]
-    is_over = everywhere is not None and entry.score is not None and entry.score >= everywhere
-    if task == "classify":
-        is_bad = entry.label != _GOOD if everywhere is None else is_over
-        return [region for region in regions if region["label"] != _GOOD][:1] if is_bad else []
-    if not is_over:
-        return []
-    nowhere = dict.fromkeys(("x1", "y1", "x2", "y2", "area", "mask"))
-    return [{"label": "anomaly", "confidence": entry.confidence, **nowhere}]
+def region_row(label: str, numbers: Sequence[float], mask: bytes | None) -> RegionRow:
+    """A region from its confidence, x1, y1, x2, y2 and area; of these NaN is none."""
+    x1, y1, x2, y2, area = (None if math.isnan(number) else number for number in numbers[1:])
+    return {
+        "label": label,
+        "confidence": numbers[0],
+        "x1": x1,
+        "y1": y1,
+        "x2": x2,
+        "y2": y2,
+        "area": area,
+        "mask": mask,
+    }
 
 
-def as_json(regions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def verdict_of(record: VerdictRecord, thresholds: Thresholds) -> Verdict:
+    """What the rule says of a recorded prediction at operating points."""
+    regions = [(region["label"], region["confidence"]) for region in record.regions or ()]
+    return decide(record.task, record.score or 0.0, regions, thresholds)
+
+
+def defects_of(record: VerdictRecord, verdict: Verdict) -> list[RegionRow]:
+    """The regions that count; an anomaly has no place."""
+    regions = record.regions or []
+    if record.task == "anomaly" and verdict.is_defective:
+        return [region_row(ANOMALY, [record.confidence or 0.0, *(math.nan,) * 5], None)]
+    return [regions[place] for place in verdict.defects]
+
+
+def as_json(regions: Sequence[RegionRow]) -> list[Mapping[str, object]]:
     """Masks are PNG files, and in JSON their base64."""
     return [{**region, "mask": region["mask"] and base64.b64encode(region["mask"]).decode()} for region in regions]

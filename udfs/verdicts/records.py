@@ -10,11 +10,12 @@ from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import duckdb
 import pyarrow as pa
 
+from models_py.model.verdict import with_default
 from models_py.warehouse.database import transaction
 from models_py.warehouse.location import stored_uris
 from udfs.functions import types
@@ -92,7 +93,7 @@ class VerdictRecord:
     label: str | None = None
     confidence: float | None = None
     score: float | None = None
-    regions: list[dict[str, Any]] | None = None
+    regions: list[types.RegionRow] | None = None
     is_defective: bool | None = None
     brightness: float | None = None
     sharpness: float | None = None
@@ -121,11 +122,8 @@ def find_entry(con: duckdb.DuckDBPyConnection, entry: VerdictRecord) -> VerdictR
 
 def thresholds_of(con: duckdb.DuckDBPyConnection, entry: VerdictRecord) -> dict[str, float]:
     """The operating points that held when an entry was made."""
-    from models_py.model.trained_model import DEFAULT_THRESHOLDS
-
-    default = DEFAULT_THRESHOLDS.get(entry.task)
     known = con.execute(_OPERATING_POINTS, [entry.model, entry.version, entry.judged_at]).fetchall()
-    return ({} if default is None else {"*": default}) | dict(known)
+    return with_default(entry.task, dict(known))
 
 
 def load(con: duckdb.DuckDBPyConnection, segments: Sequence[Path]) -> None:
@@ -188,7 +186,7 @@ def _entry(text: bytes) -> VerdictRecord:
     return VerdictRecord(**row)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: datetime | bytes) -> str:
     return value.isoformat() if isinstance(value, datetime) else base64.b64encode(value).decode()
 
 
@@ -198,7 +196,7 @@ def _schema() -> pa.Schema:
     return pa.schema([(field.name, _arrow(field.name, hints[field.name])) for field in fields(VerdictRecord)])
 
 
-def _arrow(name: str, hint: Any) -> pa.DataType:
+def _arrow(name: str, hint: object) -> pa.DataType:
     if name == "regions":
         return arrow_type(f"{types.REGION}[]")
     sql = next(sql for kind, sql in _TYPES.items() if hint in (kind, kind | None))

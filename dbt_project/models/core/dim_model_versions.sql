@@ -59,7 +59,7 @@ final as (
         aliases.current_aliases,
         thresholds.chosen_by as threshold_chosen_by,
         bands.review_evidence,
-        thresholds.threshold,
+        coalesce(thresholds.threshold, {{ default_threshold('versions.task') }}) as threshold,
         bands.wanted_review_share,
         bands.review_from,
         bands.review_to,

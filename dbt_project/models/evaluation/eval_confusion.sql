@@ -42,7 +42,7 @@ pairs as (
         images.predicted_label
     from images
     inner join subsets using (model, version, subset) -- noqa: ST07
-    where subsets.counted = 'image'
+    where subsets.counted = 'image' and images.predicted_label is not null
     union all
     select
         images.model,

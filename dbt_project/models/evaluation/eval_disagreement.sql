@@ -41,6 +41,7 @@ final as (
     inner join challengers
         on champions.model = challengers.model and champions.image_id = challengers.image_id
     left join truths on champions.image_id = truths.image_id
+    where champions.predicted_label is not null and challengers.predicted_label is not null
     group by all
 
 )

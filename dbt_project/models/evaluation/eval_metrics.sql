@@ -1,4 +1,5 @@
--- Names and definitions are those of `duckspect evaluate`; metrics of pixels are not here, for they need the images.
+-- Names and definitions are those of `duckspect evaluate`. Metrics of pixels need the images: they are those that training
+-- measured on the version's validation rows, and the champion has one on the challenger's where both had the same rows.
 with
 
 images as (
@@ -16,6 +17,35 @@ detection as (
 what_if as (
 
     select * from {{ ref('eval_what_if') }}
+
+),
+
+versions as (
+
+    select * from {{ ref('stg_ml__model_versions') }}
+
+),
+
+champions as (
+
+    select
+        model,
+        version,
+        is_champion
+    from {{ ref('dim_model_versions') }}
+    where is_champion or is_challenger
+
+),
+
+validated as (
+
+    select
+        model,
+        version,
+        md5(string_agg(image_id, '|' order by image_id)) as images_hash
+    from {{ ref('stg_ml__version_images') }}
+    where split = 'val'
+    group by all
 
 ),
 
@@ -150,6 +180,7 @@ rates as (
             )
         ], recursive := true)
     from images
+    where is_flagged is not null
     group by
         model,
         version,
@@ -250,6 +281,40 @@ classification as (
 
 ),
 
+pixels as (
+
+    select
+        versions.model,
+        versions.version,
+        'validation' as subset,
+        versions.gate_metric as metric,
+        cast(json_extract(versions.metrics, '$.' || versions.gate_metric) as double) as value,
+        validated.images_hash
+    from versions
+    inner join validated
+        on versions.model = validated.model and versions.version = validated.version
+    where versions.task = 'segment'
+
+),
+
+pixels_compared as (
+
+    select
+        pixels.model,
+        pixels.version,
+        'gate' as subset,
+        pixels.metric,
+        pixels.value
+    from pixels
+    inner join champions
+        on pixels.model = champions.model and pixels.version = champions.version
+    qualify
+        min(pixels.images_hash) over (partition by pixels.model)
+        = max(pixels.images_hash) over (partition by pixels.model)
+        and bool_or(champions.is_champion) over (partition by pixels.model)
+
+),
+
 metrics as (
 
     select * from average_precisions
@@ -265,6 +330,12 @@ metrics as (
     select * from verdicts
     union all
     select * from classification
+    union all
+    select * exclude (images_hash) from pixels
+    where value is not null
+    union all
+    select * from pixels_compared
+    where value is not null
 
 ),
 
@@ -280,10 +351,10 @@ final as (
         counts.image_count,
         counts.defective_count,
         metrics.value,
-        metrics.metric
-        = case counts.task when 'detect' then 'map50' when 'classify' then 'accuracy' else 'image_auroc' end
-            as is_primary
+        metrics.metric = versions.gate_metric as is_primary
     from metrics
+    inner join versions
+        on metrics.model = versions.model and metrics.version = versions.version
     inner join counts using (model, version, subset) -- noqa: ST07
 
 )

@@ -15,6 +15,7 @@ final as (
         task,
         architecture,
         artifact_sha256,
+        gate_metric,
         parent,
         created_by,
         labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from models_py.model.architectures import find_architecture
 from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
-from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction
+from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction
+from models_py.model.verdict import ANOMALY, decide
 from models_py.progress import TrainingReport
 from models_py.task import Judged, Metrics, Threshold, TrainingJob
 from models_py.tasks.anomaly.backbone import Backbone, renamed
@@ -32,7 +33,6 @@ from models_py.weights.first_weights import fetch, load_matching
 
 primary = PRIMARY
 
-DEFECT = "anomaly"
 _PRETEXTS = {"dfm_simsiam": SimSiam, "dfm_cutpaste": CutPaste}
 
 
@@ -49,10 +49,9 @@ class AnomalyDetector(Model):
         drawn = self._smooth(maps).cpu().numpy() if pixels else [None] * len(scores)
         return [self._prediction(float(score), drawing) for score, drawing in zip(scores, drawn, strict=True)]
 
-    def _prediction(self, score: float, pixels: np.ndarray[Any, Any] | None) -> Prediction:
-        threshold = self.spec.thresholds.get("*", float("inf"))
-        label = DEFECT if score >= threshold else GOOD
-        return Prediction(label, _sureness(score, threshold), score, pixels=pixels)
+    def _prediction(self, score: float, pixels: Array | None) -> Prediction:
+        verdict = decide(self.task, score, (), self.spec.thresholds)
+        return Prediction(verdict.label, verdict.confidence, score, pixels=pixels)
 
     def _smooth(self, maps: torch.Tensor) -> torch.Tensor:
         """The maps (n, size, size) in the square that the network saw."""
@@ -65,14 +64,6 @@ class AnomalyDetector(Model):
         return self.network.backbone.patches(inputs).mean((2, 3))
 
 
-def _sureness(score: float, threshold: float) -> float:
-    """How sure the verdict is, from 0.5 at the threshold to 1 far from it."""
-    if not np.isfinite(threshold) or threshold <= 0:
-        return 0.5
-    ratio = max(score, 1e-9) / threshold
-    return 1 - 0.5 * min(ratio, 1 / ratio)
-
-
 def train(job: TrainingJob, report: TrainingReport) -> Model:
     """Learn what good images look like: features first where they are self-supervised, then their distribution."""
     options = cast("AnomalyOptions", job.options)
@@ -81,7 +72,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
         raise DuckspectError("query: anomaly detection learns from good images, but no train row is good.")
     preprocess = Preprocess(options.image_size, clahe=options.clahe)
     build = {"backbone": options.backbone, "layers": _layers(options.layers), "top": options.top}
-    spec = ModelSpec("anomaly", job.architecture.name, (DEFECT,), preprocess, build)
+    spec = ModelSpec("anomaly", job.architecture.name, (ANOMALY,), preprocess, build)
     model = rebuild_empty(spec)
     _start(model.network.backbone, job, report)
     data = PreparedImages(good, (), preprocess, workers=options.workers)
@@ -157,8 +148,8 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
 def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
     """Image AUROC, F1-max, recall at 1 % false rejects, and where masks are known, pixel AUROC in the square."""
     kept: list[tuple[DatasetRow, Prediction]] = []
-    scores: list[np.ndarray[Any, Any]] = []
-    masks: list[np.ndarray[Any, Any]] = []
+    scores: list[Array] = []
+    masks: list[Array] = []
     for example, prediction in judged:
         if prediction.pixels is not None and (example.has_mask or not example.is_defective):
             scores.append(prediction.pixels.ravel())
@@ -176,7 +167,7 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
     }, kept
 
 
-def _mask(example: DatasetRow, model: Model) -> np.ndarray[Any, Any]:
+def _mask(example: DatasetRow, model: Model) -> Array:
     side = model.spec.preprocess.size
     if not example.has_mask:
         return np.zeros(side * side, bool)

@@ -17,7 +17,8 @@ from models_py.metrics.judge import image_rates, judge
 from models_py.model.architectures import find_architecture
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
-from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction, verdict
+from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, defect_score, ranked
+from models_py.model.verdict import EVERY_CLASS, GOOD, decide
 from models_py.progress import TrainingReport
 from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
 from models_py.tasks.classify.options import PRIMARY, ClassifyOptions
@@ -38,13 +39,11 @@ class Classifier(Model):
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
         return [self._prediction(row) for row in outputs[0].cpu().numpy()]
 
-    def _prediction(self, scores: np.ndarray[Any, Any]) -> Prediction:
-        label, confidence, defect = verdict(scores, self.labels)
-        threshold = self.spec.thresholds.get("*")
-        if threshold is not None and GOOD in self.labels:
-            label, confidence = _at_threshold(scores, self.labels, defect, threshold)
-        probabilities = {name: float(score) for name, score in zip(self.labels, scores, strict=True)}
-        return Prediction(label, confidence, defect, probabilities=probabilities)
+    def _prediction(self, scores: Array) -> Prediction:
+        probabilities = dict(zip(self.labels, scores.tolist(), strict=True))
+        score = defect_score(probabilities)
+        verdict = decide(self.task, score, ranked(probabilities), self.spec.thresholds)
+        return Prediction(verdict.label, verdict.confidence, score, probabilities=probabilities)
 
     def embed(self, batch: torch.Tensor) -> torch.Tensor:
         """What enters the last linear layer."""
@@ -56,16 +55,6 @@ class Classifier(Model):
         finally:
             hook.remove()
         return seen[0].float()
-
-
-def _at_threshold(
-    scores: np.ndarray[Any, Any], labels: Sequence[str], defect: float, threshold: float
-) -> tuple[str, float]:
-    """The likeliest defect at or above the threshold, good below it."""
-    if defect < threshold:
-        return GOOD, 1 - defect
-    order = [i for i in np.argsort(-scores) if labels[i] != GOOD]
-    return labels[order[0]], float(scores[order[0]])
 
 
 class _TrainableClassifier(Trainable):
@@ -154,13 +143,11 @@ def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> T
 
 def at_threshold(judged: Judged, model: Model) -> Metrics:
     """Share of verdicts that are right, and shares of images let through and rejected in vain; nothing without one."""
-    if "*" not in model.spec.thresholds:
+    if EVERY_CLASS not in model.spec.thresholds:
         return {}
     truth = [example.labels[0] for example, _ in judged]
-    verdicts = [_verdict(prediction, model) for _, prediction in judged]
+    verdicts = [
+        str(decide(model.task, found.score, ranked(found.probabilities), model.spec.thresholds).label)
+        for _, found in judged
+    ]
     return {"verdict_accuracy": accuracy(truth, verdicts), **image_rates(judged, model)}
-
-
-def _verdict(prediction: Prediction, model: Model) -> str:
-    scores = np.array([prediction.probabilities[label] for label in model.labels])
-    return _at_threshold(scores, model.labels, prediction.score, model.spec.thresholds["*"])[0]

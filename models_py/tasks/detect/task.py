@@ -22,7 +22,8 @@ from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
 from models_py.model.tensors import read_tensors, write_tensors
-from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction, Region
+from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, Region
+from models_py.model.verdict import decide, with_default
 from models_py.progress import Counted, TrainingReport
 from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
 from models_py.tasks.detect.options import PRIMARY, DetectOptions
@@ -43,20 +44,15 @@ class BoxDetector(Model):
     def interpret(self, outputs: Outputs, sizes: Sequence[Size], *, pixels: bool = False) -> list[Prediction]:  # noqa: ARG002
         return [self._prediction(rows, size) for rows, size in zip(outputs[0].cpu().numpy(), sizes, strict=True)]
 
-    def _prediction(self, rows: np.ndarray[Any, Any], size: Size) -> Prediction:
+    def _prediction(self, rows: Array, size: Size) -> Prediction:
         rows = rows[rows[:, 4] > 0]
         boxes = self.spec.preprocess.boxes_out(rows[:, :4], size)
         regions = tuple(self._region(row, box) for row, box in zip(rows, boxes, strict=True))
         score = max((region.confidence for region in regions), default=0.0)
-        first = next((region for region in regions if region.confidence >= (self.threshold(region.label) or 0)), None)
-        return Prediction(
-            label=first.label if first else GOOD,
-            confidence=first.confidence if first else 1 - score,
-            score=score,
-            regions=regions,
-        )
+        verdict = decide(self.task, score, [(item.label, item.confidence) for item in regions], self.spec.thresholds)
+        return Prediction(verdict.label, verdict.confidence, score, regions)
 
-    def _region(self, row: np.ndarray[Any, Any], box: np.ndarray[Any, Any]) -> Region:
+    def _region(self, row: Array, box: Array) -> Region:
         x1, y1, x2, y2 = map(float, box)
         return Region(self.labels[int(row[5])], float(row[4]), x1, y1, x2, y2, area=(x2 - x1) * (y2 - y1))
 
@@ -203,8 +199,8 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
 
 
 def _thresholds(model: Model) -> dict[str, float]:
-    given = model.spec.thresholds
-    return {label: given.get(label, given.get("*", 0.25)) for label in model.labels}
+    points = with_default(model.task, model.spec.thresholds)
+    return {label: points.get(label, points["*"]) for label in model.labels}
 
 
 def at_threshold(judged: Judged, model: Model) -> Metrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -20,7 +20,8 @@ from models_py.metrics.judge import image_rates, judge
 from models_py.model.architectures import find_architecture
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
-from models_py.model.trained_model import GOOD, Model, ModelSpec, Outputs, Prediction, Region
+from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, Region
+from models_py.model.verdict import decide
 from models_py.progress import TrainingReport
 from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
 from models_py.tasks.segment.options import PRIMARY, SegmentOptions
@@ -46,17 +47,17 @@ class Segmenter(Model):
         best, classes = full.max(0)
         regions = self._regions(classes.cpu().numpy().astype(np.uint8), best.cpu().numpy())
         score = max((region.confidence for region in regions), default=float(1 - full[0].min()) / 2)
-        kept = [region for region in regions if region.confidence >= (self.threshold(region.label) or 0)]
-        first = kept[0] if kept else None
+        verdict = decide(self.task, score, [(item.label, item.confidence) for item in regions], self.spec.thresholds)
+        kept = [regions[place] for place in verdict.defects]
         return Prediction(
-            label=first.label if first else GOOD,
-            confidence=first.confidence if first else 1 - score,
-            score=score,
-            regions=tuple(regions),
+            verdict.label,
+            verdict.confidence,
+            score,
+            tuple(regions),
             pixels=_paint(kept, self.labels, size) if pixels else None,
         )
 
-    def _regions(self, classes: np.ndarray[Any, Any], chances: np.ndarray[Any, Any]) -> list[Region]:
+    def _regions(self, classes: Array, chances: Array) -> list[Region]:
         found: list[Region] = []
         for number in np.unique(classes[classes > 0]):
             count, parts, stats, _ = cv2.connectedComponentsWithStats((classes == number).astype(np.uint8))
@@ -77,7 +78,7 @@ class Segmenter(Model):
         return deepest.mean((2, 3)).float()
 
 
-def _paint(regions: Sequence[Region], labels: Sequence[str], size: Size) -> np.ndarray[Any, Any]:
+def _paint(regions: Sequence[Region], labels: Sequence[str], size: Size) -> Array:
     painted = np.zeros(size, np.uint8)
     for region in regions:
         if region.mask is None:
@@ -178,7 +179,7 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
     return {**segmentation_report(counts, model.labels), "image_auroc": image_auroc, **image_rates(kept, model)}, kept
 
 
-def _size(pixels: np.ndarray[Any, Any]) -> Size:
+def _size(pixels: Array) -> Size:
     return (pixels.shape[0], pixels.shape[1])
 
 
