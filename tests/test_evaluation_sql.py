@@ -211,7 +211,8 @@ def test_escape_and_overkill_are_counted_at_every_threshold(judged):
 def test_segmenters_are_compared_by_the_metric_of_promotion_where_both_had_the_same_images(judged):
     con, _ = judged
     rows = con.execute(
-        "select model, version, subset, metric, value from eval_metrics where is_primary and task = 'segment' order by all"
+        "select model, version, subset, metric, value from eval_metrics where is_primary and task = 'segment' "
+        "order by all"
     ).fetchall()
     measured = [(name, version, "mean_iou", 0.75 - version / 4) for name in ("other", "same") for version in (1, 2)]
     assert [row[:2] + row[3:] for row in rows if row[2] == "validation"] == measured
