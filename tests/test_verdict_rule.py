@@ -11,6 +11,7 @@ from dashboard.views import vision_lab
 from models_py.model.verdict import DEFAULT_THRESHOLDS, Verdict, decide, why_undecided
 from models_py.registry import find, thresholds
 from udfs import connect
+from udfs.runtime import Runtime
 from udfs.serving.current_models import CurrentModels
 from udfs.serving.inspection_service import InspectionRequest, InspectionService
 from udfs.serving.server_metrics import ServerMetrics
@@ -74,10 +75,11 @@ def by_server(con, folder, name, uris):
 
     async def ask():
         session = Session.of(con)
-        models = CurrentModels(session.runtime(), con)
+        runtime = Runtime(session.cursor, lambda: [str(Path(uri).parent) for uri in uris], is_writable=False)
+        models = CurrentModels(runtime, con)  # each server has a runtime of its own, which remembers what it resolved
         journal = VerdictJournal(session.cursor, folder / "journal")
         try:
-            service = InspectionService(session.runtime(), models, journal, None, ServerMetrics())
+            service = InspectionService(runtime, models, journal, None, ServerMetrics())
             requests = [InspectionRequest(name, f"{name} {uri}", "test", uri=uri) for uri in uris]
             found = await asyncio.gather(*(service.inspect(request) for request in requests))
         finally:

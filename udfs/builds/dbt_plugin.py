@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _IN_MEMORY = ":memory:"
 
 
-class DuckspectPlugin(BasePlugin):
+class Plugin(BasePlugin):
     """Brings the warehouse's schema up to date and registers the functions, once per connection."""
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
