@@ -26,7 +26,7 @@ from models_py.training.train import train
 from udfs import connect
 from udfs.builds.assignments import SHIPPED, doubts_about_assignments
 from udfs.builds.build import did_last_build_fail, limit_warnings, published_path
-from udfs.builds.dbt_plugin import DuckspectPlugin, retrain
+from udfs.builds.dbt_plugin import Plugin, retrain
 from udfs.cli.published_copy import leave_copy
 
 ROOT = Path(__file__).parents[1]
@@ -491,7 +491,7 @@ def held(warehouse):
 
 def plugin_on(path):
     credentials = DuckDBCredentials(path=str(path), schema="main", database=path.stem)
-    return DuckspectPlugin("duckspect", {}, credentials), credentials
+    return Plugin("duckspect", {}, credentials), credentials
 
 
 def test_the_plugin_names_what_is_wrong_with_a_warehouse(tmp_path):
