@@ -65,8 +65,8 @@ def register_segmenters(con):
             )
             for number in (0, 1):
                 con.execute(
-                    "insert into main.predictions values (md5(concat_ws('|', $image, $name || '@' || $version)), $image, "
-                    "$name, $version, 'abc', 'segment', 'good', null, 0.5, 0.5, null, null, "
+                    "insert into main.predictions values (md5(concat_ws('|', $image, $name || '@' || $version)), "
+                    "$image, $name, $version, 'abc', 'segment', 'good', null, 0.5, 0.5, null, null, "
                     f"[]::{REGION}[], now())",
                     {"image": image_id("kind", number), "name": name, "version": version},
                 )

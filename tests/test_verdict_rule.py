@@ -65,7 +65,7 @@ def by_dbt(con, name, points):
             "{{ default_threshold('versions.task') }}) as threshold from ml.model_versions as versions"
         )
     )
-    sql = dbt_sql((DBT / "models/intermediate/int_predictions__judged.sql").read_text())
+    sql = dbt_sql((DBT / "models/core/intermediate/int_predictions__judged.sql").read_text())
     rows = con.execute(f"select prediction_id, is_flagged, predicted_label, is_borderline from ({sql})").fetchall()
     return {uri: (flagged, label) for uri, flagged, label, _ in rows}, {uri for uri, _, _, borders in rows if borders}
 
@@ -75,11 +75,12 @@ def by_server(con, folder, name, uris):
 
     async def ask():
         session = Session.of(con)
-        runtime = Runtime(session.cursor, lambda: [str(Path(uri).parent) for uri in uris], is_writable=False)
+        folders = [str(Path(uri).parent) for uri in uris]
+        runtime = Runtime(session.cursor, lambda: folders, session.uris, is_writable=False)
         models = CurrentModels(runtime, con)  # each server has a runtime of its own, which remembers what it resolved
         journal = VerdictJournal(session.cursor, folder / "journal")
         try:
-            service = InspectionService(runtime, models, journal, None, ServerMetrics())
+            service = InspectionService(runtime, models, journal, None, ServerMetrics(), session.uris)
             requests = [InspectionRequest(name, f"{name} {uri}", "test", uri=uri) for uri in uris]
             found = await asyncio.gather(*(service.inspect(request) for request in requests))
         finally:
