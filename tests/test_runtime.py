@@ -53,7 +53,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     model = classifier(Crowded)
     images, items = prepared(model, 10)
     engine = Batcher(model, "cpu", "fp32")
-    answers = [outcome.answer for outcome in engine.submit(PREDICT, {}, items).result().outcomes]
+    answers = [outcome.answer for outcome in engine.submit(PREDICT, {}, items).result().results]
     assert Crowded.seen == (10, 5, 2, 3, 5, 2, 3)
     assert engine.batch <= 5
     wanted = classifier().predict(images)
@@ -91,7 +91,7 @@ def test_an_image_whose_outputs_are_no_numbers_has_an_error_and_is_never_good(mo
     monkeypatch.setattr(Overflowing, "found", found)
     model = make()
     _, items = prepared(model, 3)
-    first, second, third = Batcher(model, "cpu", "fp32").submit(PREDICT, {"*": 0.1}, items).result().outcomes
+    first, second, third = Batcher(model, "cpu", "fp32").submit(PREDICT, {"*": 0.1}, items).result().results
     assert second.answer is None
     assert "outputs for this image are NaN or infinite" in second.error
     assert first.error is third.error is None
@@ -191,7 +191,7 @@ def test_orders_that_wait_share_a_forward_pass_and_each_gets_its_own():
     ran = [order.result(PATIENCE) for order in (first, *orders)][1:]
     assert max(one.images for one in ran) > 1
     wanted = classifier().predict(images)
-    assert [one.outcomes[0].answer.score for one in ran] == pytest.approx([item.score for item in wanted], abs=1e-5)
+    assert [one.results[0].answer.score for one in ran] == pytest.approx([item.score for item in wanted], abs=1e-5)
 
 
 def test_one_broken_order_fails_alone():
@@ -224,7 +224,7 @@ def test_a_model_that_is_always_asked_leaves_turns_to_another():
     for _ in range(6):
         ask_again()
     try:
-        assert quiet.submit(PREDICT, {}, items[:1]).result(PATIENCE).outcomes
+        assert quiet.submit(PREDICT, {}, items[:1]).result(PATIENCE).results
     finally:
         enough.set()
-    assert all(order.result(PATIENCE).outcomes for order in running)
+    assert all(order.result(PATIENCE).results for order in running)

@@ -44,6 +44,10 @@ class OutputKind(Generic[A]):
         return _OVERHEAD + (0 if result.answer is None else self.size(result.answer))
 
 
+def _forward(model: Model, batch: torch.Tensor) -> Outputs:
+    return model.forward(batch)
+
+
 def _read_predictions(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[StoredPrediction]:
     return [stored(prediction) for prediction in model.interpret(outputs, sizes)]
 
@@ -63,6 +67,6 @@ def _read_maps(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Ar
     return [np.asarray(pixels / (unit or pixels.max() or 1.0), np.float16) for pixels in found if pixels is not None]
 
 
-PREDICT = OutputKind("predict", Model.forward, _read_predictions, lambda prediction: prediction.size)
+PREDICT = OutputKind("predict", _forward, _read_predictions, lambda prediction: prediction.size)
 EMBED = OutputKind("embed", _describe, _read_vectors, lambda vector: vector.nbytes)
-MAP = OutputKind("map", Model.forward, _read_maps, lambda pixels: pixels.nbytes)
+MAP = OutputKind("map", _forward, _read_maps, lambda pixels: pixels.nbytes)

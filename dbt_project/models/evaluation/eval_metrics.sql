@@ -353,9 +353,9 @@ final as (
         metrics.value,
         metrics.metric = versions.gate_metric as is_primary
     from metrics
+    inner join counts using (model, version, subset) -- noqa: ST07
     inner join versions
         on metrics.model = versions.model and metrics.version = versions.version
-    inner join counts using (model, version, subset) -- noqa: ST07
 
 )
 
