@@ -242,7 +242,7 @@ def test_the_confusion_counts_every_image_once_and_boxes_where_they_are_known(ju
     con, truth = judged
     counts = con.execute(
         "select model, sum(image_count), sum(box_count) filter (where true_label <> 'good') from kpi_confusion "
-        "where subset = 'unseen' group by 1 order by 1"
+        "where subset = 'unseen' and model in ('boxes', 'kind', 'odd') group by 1 order by 1"
     )
     boxes = sum(len(known.labels) for known in truth["truths"])
     assert counts.fetchall() == [("boxes", None, boxes), ("kind", IMAGES, None), ("odd", IMAGES, None)]
