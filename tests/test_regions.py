@@ -63,14 +63,14 @@ def test_bounds_are_around_all_rings():
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_a_mask_is_empty_if_no_pixel_is_set(mode):
     mask = Image.new(mode, (5, 4))
-    assert is_empty_mask(encoded(mask))
+    assert is_empty_mask(encoded(mask), "png")
     mask.putpixel((4, 3), (0, 1, 0) if mode == "RGB" else 1)
-    assert not is_empty_mask(encoded(mask))
+    assert not is_empty_mask(encoded(mask), "png")
 
 
 def test_a_mask_that_cannot_be_decoded_is_said_to_be_damaged():
     with pytest.raises(ImageError, match="the mask is damaged"):
-        is_empty_mask(encoded(Image.effect_noise((50, 40), 90))[:-100])
+        is_empty_mask(encoded(Image.effect_noise((50, 40), 90))[:-100], "png")
 
 
 def encoded(image):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -14,21 +12,18 @@ from typing import TYPE_CHECKING, TypeAlias
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageFile
+from PIL import Image
 
 from models_py.errors import ImageError
 from models_py.images.header import ImageFacts, ImageLimits, probe
 from models_py.images.jpeg import check_jpeg, decode_jpeg
-from models_py.images.libtiff import silence_libtiff
+from models_py.images.pillow import open_image
 from models_py.images.remote import fetch, too_large
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Pixels: TypeAlias = NDArray[np.uint8]
-
-Image.MAX_IMAGE_PIXELS = None  # probe has its own limit, and says so
-ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _STRIP = 256
@@ -149,12 +144,8 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
 
 def _pillow(data: bytes, facts: ImageFacts) -> Pixels:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            silence_libtiff()
-            with Image.open(io.BytesIO(data)) as opened:
-                opened.load()
-                return _to_rgb(opened)
+        with open_image(data, facts.format) as opened:
+            return _to_rgb(opened)
     except ImageError:
         raise
     except Exception as error:
@@ -203,11 +194,10 @@ def decode_mask(data: bytes) -> torch.Tensor:
     try:
         if facts.format == "jpeg":
             check_jpeg(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            silence_libtiff()
-            with Image.open(io.BytesIO(data)) as opened:
-                values = np.array(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
+        with open_image(data, facts.format) as opened:
+            values = np.array(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
+    except ImageError:
+        raise
     except Exception as error:
         raise ImageError(f"{facts.format}: the mask is damaged: {str(error).splitlines()[:1]}") from error
     if values.ndim == 3:

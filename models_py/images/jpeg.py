@@ -9,9 +9,7 @@ whole picture they are not read; a decoder that still wants data takes them, and
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -66,12 +64,11 @@ def _turbo(data: bytes, colours: str, *, is_strict: bool) -> NDArray[np.uint8]:
 def _pillow(data: bytes) -> NDArray[np.uint8]:
     """The components as they are; errors are Pillow's."""
     import numpy as np
-    from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as opened:
-            return np.asarray(opened)
+    from models_py.images.pillow import open_image
+
+    with open_image(data, "jpeg") as opened:
+        return np.asarray(opened)
 
 
 def _refuse_damage(error: ValueError) -> None:

@@ -6,8 +6,6 @@ corner of the first pixel, whose centre is (0.5, 0.5).
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,21 +56,16 @@ def _cross(crossings: np.ndarray[Any, Any], one: np.ndarray[Any, Any], other: np
         crossings[rows, np.clip(np.ceil(xs - 0.5), 0, places - 1).astype(int)] ^= 1
 
 
-def is_empty_mask(data: bytes) -> bool:
+def is_empty_mask(data: bytes, format: str) -> bool:  # noqa: A002 - as Pillow calls it
     """Whether no pixel of a mask is set; raise ImageError if it cannot be decoded."""
-    from PIL import Image
-
     from models_py.images.jpeg import check_jpeg
-    from models_py.images.libtiff import silence_libtiff
+    from models_py.images.pillow import open_image
 
     try:
         if data.startswith(b"\xff\xd8"):
             check_jpeg(data)
-        silence_libtiff()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as opened:
-                values = np.asarray(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
+        with open_image(data, format) as opened:
+            values = np.asarray(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
     except Exception as error:
         words = str(error).splitlines()
         raise ImageError(f"the mask is damaged: {words[0] if words else type(error).__name__}") from error

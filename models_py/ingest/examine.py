@@ -243,7 +243,7 @@ def _mask(label: Label, facts: ImageFacts, context: ExaminationContext) -> tuple
         raise ImageError(
             f"its mask is {mask.width} x {mask.height} pixels, but the image is {facts.width} x {facts.height}"
         )
-    if label.label != GOOD and is_empty_mask(data):
+    if label.label != GOOD and is_empty_mask(data, mask.format):
         raise ImageError("its mask is empty, so it shows no defect")
     return uri, hashlib.sha256(data).hexdigest()
 
