@@ -1,7 +1,7 @@
 """The one door to `ultralytics`, which is AGPL-3.0: nothing outside imports it, so it can be left out or replaced.
 
 Behind the door nothing phones home: no DNS probe, no usage events, no hub sync, no third-party loggers, and no package
-is installed behind the user's back.
+is installed behind the user's back. Where somebody else has imported it before, his settings hold.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import atexit
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from functools import cache
 from types import ModuleType
 
 from models_py.errors import DuckspectError
+from models_py.yolo.process_state import borrowed_process
 
 _INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb", "vscode_msg")
 
@@ -22,22 +24,36 @@ _INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensor
 @cache
 def ultralytics() -> ModuleType:
     """Import ultralytics with everything off that talks to the network; raises a sentence if it is not installed."""
-    os.environ.setdefault("YOLO_OFFLINE", "true")
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        os.environ["YOLO_CONFIG_DIR"] = folder = tempfile.mkdtemp(prefix="duckspect-yolo-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    threads = os.environ.get("OMP_NUM_THREADS")
+    is_ours = "ultralytics" not in sys.modules
     try:
-        import ultralytics as package
+        with borrowed_process(ultralytics_environment()):
+            import ultralytics as package
+            import ultralytics.nn.tasks
     except ImportError as error:
         raise DuckspectError(
             f"YOLO models need the package ultralytics (AGPL-3.0), which is not installed: {error}. "
             "Install it with `pip install ultralytics`, or choose a torchvision detector."
         ) from error
-    if threads is None:  # it sets one thread, for every process that we start
-        os.environ.pop("OMP_NUM_THREADS", None)
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    package.settings.update(dict.fromkeys(_INTEGRATIONS, False))
+    if is_ours:
+        logging.getLogger("ultralytics").setLevel(logging.ERROR)
+        if "YOLO_CONFIG_DIR" in os.environ:  # the user's own file of settings is left as it is
+            dict.update(package.settings, dict.fromkeys(_INTEGRATIONS, False))
+        else:
+            package.settings.update(dict.fromkeys(_INTEGRATIONS, False))
     return package
+
+
+@cache
+def _folder() -> str:
+    """A folder for its settings, until this process ends."""
+    folder = tempfile.mkdtemp(prefix="duckspect-yolo-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def ultralytics_environment() -> dict[str, str]:
+    """The variables under which it is imported, here and in the processes that a training starts."""
+    ours = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        ours["YOLO_CONFIG_DIR"] = _folder()
+    return {name: os.environ.get(name, value) for name, value in ours.items()}

@@ -6,11 +6,11 @@ Several GPUs are several processes that read the same folder, so what one proces
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 
@@ -20,13 +20,14 @@ from models_py.model.devices import half
 from models_py.model.preprocess import Preprocess, equalise, resize
 from models_py.model.tensors import read_tensors, write_tensors
 from models_py.progress import Counted, TrainingReport, counting, no_progress
-from models_py.yolo import ultralytics
+from models_py.yolo import ultralytics, ultralytics_environment
 from models_py.yolo.network import YoloNetwork
+from models_py.yolo.process_state import borrowed_process
 
-ultralytics()
-
-from ultralytics.data import YOLODataset  # noqa: E402 - only after the door has closed the network
-from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+ultralytics()  # only after the door has closed the network
+with borrowed_process(ultralytics_environment()):
+    from ultralytics.data import YOLODataset
+    from ultralytics.models.yolo.detect import DetectionTrainer
 
 JOB, ROWS, FIRST = "job.json", "rows.parquet", "first.safetensors"
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -242,6 +243,6 @@ def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.T
 
 def train(folder: Path, report: TrainingReport, measure: Measure) -> None:
     """Train as the folder says, in this process: alone, or as one of several that read the same folder."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ultralytics' own affair
+    with borrowed_process(ultralytics_environment()):
+        cv2.setNumThreads(0)  # as its import does: its rows are read by threads or processes of their own
         YoloTrainer(folder, report, measure).train()
