@@ -22,7 +22,6 @@ import torch
 from models_py.errors import RegistryError
 from models_py.files.durable import replacing
 from models_py.files.full_disk import full_disk, writing_in
-from models_py.images.decode import decode
 from models_py.images.encode import encode_png
 from models_py.model.architectures import Architecture, find_architecture, list_architectures
 from models_py.model.options import TrainingOptions, parse_options
@@ -73,10 +72,9 @@ def export(version: Version, model: Model, output: Path) -> str:
     if output.suffix == ".zip":
         return _export_zip(version, model, output)
     if output.suffix == ".onnx":
-        from models_py.registry.compiled.onnx import export_onnx
+        from models_py.registry.compiled.versions import run_exporter
 
-        golden = read_golden(version.folder, read_spec(version.folder, version.artifact_sha256))
-        apart = export_onnx(model, output, [decode(image) for image in golden.images])
+        apart = run_exporter("onnx", version, output)["apart"]
         return f"its outputs differ from torch's by at most {apart:.2g}"
     raise RegistryError(f"output: must end in .zip or .onnx, but is {output}.")
 

@@ -1,4 +1,9 @@
-"""ONNX for other runtimes: prepared uint8 images in, the network's outputs out, checked against torch."""
+"""ONNX for other runtimes: prepared uint8 images in, the network's outputs out, checked against torch.
+
+    python -m models_py.registry.compiled.onnx FOLDER SHA256 OUTPUT
+
+writes an artifact as ONNX and prints, as JSON, how far its outputs are from torch's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import contextlib
 import copy
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -104,7 +110,7 @@ _TALKATIVE = ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks a lot. Its own loggers are held back, not the process' output: others write there, too."""
+    """The exporter talks a lot, to everybody in its process; that is one of its own where it matters."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -116,3 +122,23 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+def main(arguments: list[str]) -> int:
+    """How far the file is from torch as one line of JSON, or a sentence that says why there is none."""
+    from models_py.images.decode import decode
+    from models_py.registry.artifact import load_artifact, read_golden, read_spec
+
+    folder, sha256, output = Path(arguments[0]), arguments[1], Path(arguments[2])
+    try:
+        images = [decode(image) for image in read_golden(folder, read_spec(folder, sha256)).images]
+        apart = export_onnx(load_artifact(folder, sha256), output, images)
+    except DuckspectError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps({"apart": apart}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

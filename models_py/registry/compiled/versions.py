@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models_py.errors import DuckspectError, RegistryError
@@ -62,23 +63,25 @@ def compile_version(con: duckdb.DuckDBPyConnection, version: Version) -> Compila
 
 
 def _make(version: Version) -> dict[str, Any]:
-    """Have another process make it: the exporter is busy for long, and a server must go on answering."""
-    command = [
-        sys.executable,
-        "-m",
-        "models_py.registry.compiled.network",
-        str(version.folder),
-        version.artifact_sha256,
-    ]
     try:
-        ran = subprocess.run(  # noqa: S603 - ourselves
-            [*command, str(version.compiled_file)], capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
+        return run_exporter("network", version, version.compiled_file)
+    except RegistryError as error:
+        raise RegistryError(f"{version.reference}: could not be compiled: {error}") from error
+
+
+def run_exporter(module: str, version: Version, output: Path) -> dict[str, Any]:
+    """Have a process of its own write a version for another runtime, and return what it found out.
+
+    The exporter is busy for long, and talks by standard output, loggers and warnings, which belong to a whole process.
+    """
+    command = [sys.executable, "-m", f"models_py.registry.compiled.{module}"]
+    command += [str(version.folder), version.artifact_sha256, str(output)]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - ourselves
     except subprocess.TimeoutExpired as error:
-        raise RegistryError(f"{version.reference}: was not compiled within {_SECONDS:g} seconds.") from error
+        raise RegistryError(f"{version.reference}: was not exported within {_SECONDS:g} seconds.") from error
     if ran.returncode:
-        last = (ran.stderr.strip() or f"exit status {ran.returncode}").splitlines()[-1]
-        raise RegistryError(f"{version.reference}: could not be compiled: {last}")
+        raise RegistryError((ran.stderr.strip() or f"exit status {ran.returncode}").splitlines()[-1])
     found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
     return found
 
