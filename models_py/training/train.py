@@ -63,7 +63,18 @@ def carry_out(
     *,
     resume: bool = False,
 ) -> Version:
-    """Train as planned, and register the result."""
+    """Train as planned, and register the result; the caller's random numbers go on as if nothing had been."""
+    with torch.random.fork_rng(devices=[]):
+        return _carry_out(warehouse, planned, report, resume=resume)
+
+
+def _carry_out(
+    warehouse: duckdb.DuckDBPyConnection | WarehouseAccess,
+    planned: TrainingPlan,
+    report: TrainingReport,
+    *,
+    resume: bool,
+) -> Version:
     for text in planned.snapshot.notes:
         report.note(text)
     run = TrainingRun(access_to(warehouse), planned, report, resume=resume)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import hashlib
 import pickle
 import re
-import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import torch
 
 from models_py.errors import DuckspectError
+from models_py.files.durable import replacing
 from models_py.model.architectures import Architecture
 from models_py.model.preprocess import Preprocess
 
@@ -26,6 +26,7 @@ Tensors = Mapping[str, torch.Tensor]
 Colours = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 _PATIENCE_S = 20.0
+_PIECE = 1 << 17
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")
 
 
@@ -90,7 +91,6 @@ def _in_our_colours(tensors: dict[str, torch.Tensor], name: str) -> Tensors:
 
 def encoder_weights(architecture: Architecture, source: str) -> Tensors:
     """The encoder of a U-Net, from where the library fetches it, but without the many retries of its client."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import hf_hub_url, try_to_load_from_cache
     from segmentation_models_pytorch.encoders import encoders
 
@@ -132,25 +132,23 @@ def _fetch(url: str, name: str = "") -> Path:
         return file
     folder.mkdir(parents=True, exist_ok=True)
     digest = _HASH.search(file.name)
-    try:
-        with _patience():
-            torch.hub.download_url_to_file(url, str(file), digest[1] if digest else None, progress=sys.stderr.isatty())
-    except RuntimeError as error:
-        raise DuckspectError(
-            f"{url}: what was downloaded is not what its name promises: {error}. Try again."
-        ) from error
+    _download(url, file, digest[1] if digest else "")
     return file
 
 
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Torch's download waits for ever on a silent network."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _download(url: str, file: Path, digest: str) -> None:
+    """Fetch a file whole or not at all; torch's own download waits for ever on a silent network."""
+    found = hashlib.sha256()
+    with replacing(file) as partial, urlopen(url, timeout=_PATIENCE_S) as answer, partial.open("wb") as kept:  # noqa: S310
+        total = int(answer.headers.get("Content-Length") or 0) or None
+        progress: Any = torch.hub.tqdm  # type: ignore[attr-defined] # or a small one of torch's own without the package
+        with progress(total=total, disable=not sys.stderr.isatty(), unit="B", unit_scale=True) as bar:
+            while piece := answer.read(_PIECE):
+                kept.write(piece)
+                found.update(piece)
+                bar.update(len(piece))
+        if not found.hexdigest().startswith(digest):
+            raise DuckspectError(f"{url}: what was downloaded is not what its name promises. Try again.")
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
