@@ -5,6 +5,7 @@ Every ratio is the median of pairs taken in turn in one run, on drawn images and
     python benchmarks/scoring.py                       # everything
     python benchmarks/scoring.py torch cache --pairs 7
     python benchmarks/scoring.py torch --compiled      # SQL runs what `duckspect models compile` makes
+    python benchmarks/scoring.py torch --guest         # with the settings of a process that is not ours
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from models_py.warehouse.location import stored_uris
 from models_py.weights.first_weights import start
 from udfs import connect
 from udfs.runtime import Query
+from udfs.session.host import prepare_process
 from udfs.session.session import Session
 
 CLASSES = tuple(f"class{number}" for number in range(8))
@@ -369,7 +371,10 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", help=", ".join(CASES))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--compiled", action="store_true", help="compile the models first, as the command does")
+    parser.add_argument("--guest", action="store_true", help="as in a notebook, whose settings stay as they are")
     given = parser.parse_args()
+    if not given.guest:
+        prepare_process()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), given.pairs, compiled=given.compiled)
         for name, case in CASES.items():

@@ -11,7 +11,9 @@ from streamlit.web.cli import main
 
 import udfs.builds.build
 import udfs.session.session  # noqa: F401
+from udfs.session.host import prepare_process
 
 if __name__ == "__main__":
+    prepare_process()
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *sys.argv[1:]]
     main()

@@ -9,6 +9,7 @@ import pytest
 
 from models_py.errors import RegistryError
 from models_py.registry import find, promote, set_operating_point
+from udfs import cursor, interrupt
 from udfs.serving.current_models import CurrentModels, UnavailableModelError
 from udfs.session.session import Session
 
@@ -86,7 +87,7 @@ def test_sql_answers_with_other_models_while_one_is_loaded(served):
 
 def test_a_query_that_waits_for_a_model_can_be_interrupted(served):
     held = HeldModel(served, "kind")
-    waiting, failures = served.cursor(), []
+    waiting, failures = cursor(served), []
 
     def ask():
         try:
@@ -97,7 +98,7 @@ def test_a_query_that_waits_for_a_model_can_be_interrupted(served):
     reader = threading.Thread(target=ask)
     reader.start()
     while reader.is_alive():  # an interrupt before the query has begun is none
-        waiting.interrupt()
+        interrupt(waiting)
         reader.join(0.05)
     held.release()
     assert "nterrupt" in failures[0]

@@ -21,7 +21,7 @@ from waiting import PATIENCE, wait_for
 from models_py.registry import promote, set_operating_point
 from models_py.training.train import train
 from models_py.warehouse.database import sql_folder
-from udfs import connect
+from udfs import connect, cursor, interrupt
 from udfs.functions import ibis_functions
 from udfs.functions.catalogue import FUNCTIONS, names_function
 from udfs.image_counter import COUNTER
@@ -392,14 +392,14 @@ def test_newly_ingested_folders_are_open_to_the_next_query(served, tmp_path):
 
 @pytest.mark.parametrize("of_cursor", [False, True], ids=["connection", "cursor"])
 def test_an_interrupt_stops_a_long_query_after_the_images_at_work(served, of_cursor):
-    con = served.cursor() if of_cursor else served
+    con = cursor(served) if of_cursor else served
     con.execute("create table many as select ?::blob || i::varchar::blob as b from range(8000) as t (i)", [picture(1)])
     one(con, "predict(b, 'box') from many limit 1")
     before, at_stop = COUNTER.images, []
 
     def stop():
         wait_for(lambda: COUNTER.images > before)
-        con.interrupt()
+        interrupt(con)
         at_stop.append(COUNTER.images)
 
     stopper = threading.Thread(target=stop)

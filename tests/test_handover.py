@@ -13,7 +13,6 @@ import pytest
 from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
-from models_py.registry.compiled import onnx
 from udfs.cli import run_for
 from udfs.serving.handover import CommandServer, _place, hand_over
 
@@ -180,16 +179,20 @@ def test_an_error_beside_the_command_reaches_its_client_in_a_sentence(warehouse)
     control.close()
 
 
-def test_an_export_to_onnx_leaves_the_output_of_its_process_alone(served, tmp_path, monkeypatch):
+def test_an_export_to_onnx_leaves_the_output_of_its_process_alone(served, tmp_path, capfd):
     out, err = io.StringIO(), io.StringIO()
-    before, seen = (sys.stdout, sys.stderr), []
-    real = onnx._write
-
-    def write(*arguments):
-        seen.append((sys.stdout, sys.stderr))
-        real(*arguments)
-
-    monkeypatch.setattr(onnx, "_write", write)
     assert run_for(["models", "export", "kind", "kind.onnx", "-w", "w.duckdb"], tmp_path, out, err) == 0, err.getvalue()
-    assert seen == [before]
     assert "kind@1 is in" in out.getvalue()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_command_that_names_no_warehouse_is_for_the_one_that_is_served(served, tmp_path, monkeypatch):
+    monkeypatch.setenv("DUCKSPECT_WAREHOUSE", "another.duckdb")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out, err = io.StringIO(), io.StringIO()
+    assert run_for(["models", "list"], elsewhere, out, err, warehouse=tmp_path / "w.duckdb") == 0, err.getvalue()
+    assert "kind" in out.getvalue()
+    named = ["models", "list", "-w", "named.duckdb"]
+    assert run_for(named, elsewhere, out, err, warehouse=tmp_path / "w.duckdb") == 1
+    assert f"{elsewhere}/named.duckdb" in err.getvalue()

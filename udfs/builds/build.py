@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import yaml
 
 from models_py.errors import DuckspectError, WarehouseError
 from models_py.files.durable import remove_leftovers, replacing
@@ -25,7 +27,8 @@ from udfs.session.session import Session
 _COPY = "import shutil, sys; shutil.copyfile(*sys.argv[1:])"
 _LOOK_EVERY = 1.0
 _RESULTS = "run_results.json"
-_QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
+_PROFILES = "profiles.yml"
+_OF_THE_WAREHOUSE = re.compile(rf"env_var\(\s*(['\"]){ENVIRONMENT_VARIABLE}\1[^()]*\)")
 KPI_VIEWS = """
 select view_name, sql from duckdb_views()
 where database_name = current_database() and schema_name = 'main' and starts_with(view_name, 'kpi_')
@@ -53,9 +56,22 @@ def project_folder(folder: Path) -> Path:
     return own if (own / "dbt_project.yml").exists() else sql_folder().parent / "dbt_project"
 
 
-def _profiles_folder(project: Path) -> Path:
-    beside = project.parent
-    return beside if (beside / "profiles.yml").exists() else sql_folder().parent
+def _write_profiles(project: Path, warehouse: Path, folder: Path) -> None:
+    """The profiles beside the project, else ours, with this warehouse in place of the variable that names one.
+
+    dbt reads variables from its process' environment alone, and that may be a server's or a notebook's.
+    """
+    beside = project.parent / _PROFILES
+    file = beside if beside.exists() else sql_folder().parent / _PROFILES
+    profiles = _with_warehouse(yaml.safe_load(file.read_text()), repr(str(warehouse)))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _PROFILES).write_text(yaml.safe_dump(profiles, sort_keys=False))
+
+
+def _with_warehouse(value: Any, literal: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_warehouse(item, literal) for key, item in value.items()}
+    return _OF_THE_WAREHOUSE.sub(lambda _: literal, value) if isinstance(value, str) else value
 
 
 def published_path(path: str | Path | None = None) -> Path:
@@ -94,25 +110,27 @@ def build(
     project, target = project_folder(folder or Path.cwd()), _target(warehouse)
     results = target / _RESULTS
     results.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "build", "--project-dir", str(project)]
-    command += ["--profiles-dir", str(_profiles_folder(project)), "--target-path", str(target)]
+    profiles = target.with_name("profiles")
+    command = ["--quiet", "--no-send-anonymous-usage-stats", "build", "--project-dir", str(project)]
+    command += ["--profiles-dir", str(profiles), "--target-path", str(target)]
     command += ["--log-path", str(target.with_name("logs")), "--log-level-file", "info", *arguments]
-    environment = {**os.environ, ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
     probe(warehouse)
     begin()
+    _write_profiles(project, warehouse, profiles)
     if Session.is_held_here(warehouse):
-        return _built_here(command[3:], warehouse, results)
-    output = _run(command, environment, target.with_name("scored"), progress)
+        output = _run_here(command)
+    else:
+        output = _run([sys.executable, "-m", "dbt.cli.main", *command], target.with_name("scored"), progress)
     if not results.exists():
         raise _why(output, target)
     return _outcome(json.loads(results.read_text()))
 
 
-def _run(command: Sequence[str], environment: dict[str, str], counter: Path, progress: Callable[[int], None]) -> str:
+def _run(command: Sequence[str], counter: Path, progress: Callable[[int], None]) -> str:
     """Run dbt, passing on how far its scoring is, and return what it printed."""
     counter.parent.mkdir(parents=True, exist_ok=True)
     counter.unlink(missing_ok=True)
-    environment = {**environment, COUNTER_VARIABLE: str(counter)}
+    environment = {**os.environ, COUNTER_VARIABLE: str(counter)}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
         try:
@@ -126,24 +144,15 @@ def _run(command: Sequence[str], environment: dict[str, str], counter: Path, pro
             raise
 
 
-def _built_here(arguments: Sequence[str], warehouse: Path, results: Path) -> BuildResult:
+def _run_here(arguments: Sequence[str]) -> str:
     """Run dbt in this process, which alone may write the warehouse: it serves it, or is a notebook.
 
-    dbt says nothing here, for this process' output is not its own; its log file and results have everything.
+    dbt prints nothing here, for this process' output is not its own; its log file and results have everything.
     """
     from dbt.cli.main import dbtRunner
 
-    changed = {ENVIRONMENT_VARIABLE: str(warehouse), **_QUIET}
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        finished = dbtRunner().invoke(["--log-level", "none", *arguments])
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-    if not results.exists():
-        raise _why(str(finished.exception or ""), results.parent)
-    return _outcome(json.loads(results.read_text()))
+    finished = dbtRunner().invoke(["--log-level", "none", *arguments])
+    return str(finished.exception or "")
 
 
 def _why(output: str, target: Path) -> DuckspectError:

@@ -5,8 +5,10 @@ Named in `profiles.yml`; the dbt project reaches Python through this module alon
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
@@ -35,11 +37,20 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Prepare the connection that all of dbt's threads take their cursors from."""
         from models_py.warehouse.database import migrate
+        from udfs.session.host import prepare_process
         from udfs.session.session import equip
 
+        if _is_the_program():
+            prepare_process()
         with _errors_of_dbt():
             migrate(conn)
             equip(conn)
+
+
+def _is_the_program() -> bool:
+    """Whether the process is dbt's command, and not a server or a notebook that has dbt build something."""
+    program = Path(sys.argv[0])
+    return program.stem == "dbt" or program.parts[-3:] == ("dbt", "cli", "main.py")
 
 
 @contextmanager

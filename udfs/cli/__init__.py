@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command line; a user's mistake ends in a sentence and exit status 1, never in a traceback."""
     from models_py.errors import BusyWarehouseError
+    from udfs.session.host import prepare_process
 
+    prepare_process()
     interrupted: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -66,9 +68,9 @@ def _hand_over(error: BusyWarehouseError) -> None:
         sys.exit(status)
 
 
-def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
+def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO, *, warehouse: Path | None = None) -> int:
     """Run a command of another process in this one, where others go on, and return its exit status."""
-    with on_behalf_of(CommandContext(folder, out, err)):
+    with on_behalf_of(CommandContext(folder, out, err, warehouse)):
         return _run(arguments)
 
 

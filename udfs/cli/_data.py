@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from udfs.cli.context import user_path, user_place
+from udfs.cli.context import user_path, user_place, user_warehouse
 
 Warehouse = Annotated[
     Path | None,
@@ -19,6 +19,7 @@ Warehouse = Annotated[
         envvar="DUCKSPECT_WAREHOUSE",
         show_envvar=False,
         parser=user_path,
+        callback=user_warehouse,
         metavar="<path>",
     ),
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from models_py.errors import DuckspectError
+from models_py.warehouse.database import warehouse_path
 from udfs.cli.output import note
 from udfs.serving.tokens import tokens_path
 
@@ -44,4 +46,4 @@ def run_server(
     for address in (options.http, options.quack):
         if address is not None and not address.is_local:
             note(f"{address.host} can be reached by others, without encryption. Put a proxy with TLS in front: README.")
-    serve(options, run_for, note)
+    serve(options, partial(run_for, warehouse=warehouse_path(warehouse)), note)

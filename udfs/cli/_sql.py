@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from models_py.errors import DuckspectError
 from models_py.files.durable import replacing
-from udfs import connect
+from udfs import connect, interrupt
 from udfs.cli.formats import Format
 from udfs.cli.output import emit_table, note
 from udfs.cli.printable import as_text, rows
@@ -102,7 +102,7 @@ def interruptible(con: duckdb.DuckDBPyConnection, work: Callable[[Done], None]) 
                     shown.update("Scoring", COUNTER.images - before)
             future.result()
         except KeyboardInterrupt:
-            con.interrupt()
+            interrupt(con)
             wait([future])
             raise
 

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import typer
+
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """A process that handed a command over: its folder, and streams that reach it."""
+    """A process that handed a command over: its folder, streams that reach it, and the warehouse that is served."""
 
     folder: Path
     out: TextIO
     err: TextIO
+    warehouse: Path | None = None
 
 
 _caller: ContextVar[CommandContext | None] = ContextVar("caller", default=None)
@@ -66,3 +69,11 @@ def user_place(text: str) -> str:
     if "://" in text and not text.startswith("file://"):
         return text
     return str(user_path(text.removeprefix("file://")))
+
+
+def user_warehouse(context: typer.Context, option: typer.CallbackParam, given: Path | None) -> Path | None:
+    """The warehouse that a command names, else the one that its server serves, whose environment says nothing of it."""
+    caller = _caller.get()
+    source = context.get_parameter_source(str(option.name))
+    is_named = source is not None and source.name == "COMMANDLINE"
+    return given if is_named or caller is None or caller.warehouse is None else caller.warehouse

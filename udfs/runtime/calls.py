@@ -1,7 +1,7 @@
 """Calls in progress, and how they are stopped: DuckDB tells a function nothing of an interrupt.
 
-`interrupt()` of a connection is noted by `udfs.session.interrupts`. A query that ended early in another way leaves
-its call behind: a connection runs one query at a time, so the next query's call stops it.
+`udfs.interrupt(con)` stops those of a connection (`udfs.session.interrupts`). A query that ended early in another way
+leaves its call behind: a connection runs one query at a time, so the next query's call stops it.
 """
 
 from __future__ import annotations

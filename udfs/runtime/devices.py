@@ -20,6 +20,7 @@ from udfs.threads import WorkerPool
 
 _MOST_NARROW = 4
 _lock = threading.Lock()
+_setting_threads = threading.Lock()
 
 
 class Device:
@@ -88,13 +89,15 @@ def places(name: str) -> DeviceGroup:
 def use_threads(count: int) -> None:
     """Have torch use so many threads in this thread.
 
-    torch takes the latest number for the default of threads to come, so another thread sets it back.
+    torch takes the latest number for the default of threads to come, so another thread sets it back: one at a time, or
+    one of two would take the other's number for the default.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    restore = threading.Thread(target=torch.set_num_threads, args=(before,))
-    restore.start()
-    restore.join()
+    with _setting_threads:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        restore = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()
 
 
 def _without_duckdb(cores: int) -> int:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeVar
 
-import cv2
 import torch
 
 from models_py.errors import ImageError
@@ -36,7 +35,6 @@ _HASH_SIZE = 400
 @cache
 def pool() -> WorkerPool:
     """Threads that read and decode; the device computes meanwhile."""
-    cv2.setNumThreads(1)  # the images are the parallelism here
     count = max(2, os.cpu_count() or 1)
     return WorkerPool("decode", count, partial(use_threads, 1))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 import signal
 import socket
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 import uvicorn
 
 from models_py.errors import DuckspectError
-from models_py.warehouse.database import ENVIRONMENT_VARIABLE, files_folder, warehouse_path
+from models_py.warehouse.database import files_folder, warehouse_path
 from udfs import connect
 from udfs.serving.addresses import Address
 from udfs.serving.app import application
@@ -90,7 +89,6 @@ def serve(options: ServerOptions, run: Run, say: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(options.http)) if options.http else None
         con = stack.enter_context(connect(warehouse))
-        os.environ[ENVIRONMENT_VARIABLE] = str(warehouse)  # for the commands that are handed over
         options.sql.apply(con)
         session = Session.of(con)
         journal = VerdictJournal(session.cursor, journal_folder(warehouse))

@@ -1,7 +1,11 @@
-"""`interrupt()` of a connection reaches the functions that it runs.
+"""Ending a query in the middle of a function's work.
 
-DuckDB looks at its own flag only between calls of a function, and one call may score two thousand images. So the method
-is wrapped, once for the class, since its instances take no attributes: it tells the session first, then DuckDB.
+DuckDB looks at its own flag only between calls of a function, and one call may score two thousand images. A connection
+does not say from inside a call whether it was interrupted, so whoever interrupts it tells us: `interrupt(con)` first
+stops what the session does for the connection, by the number that DuckDB gives it, then has DuckDB end the query.
+
+A number can be asked for only while nothing runs, so connections are noted when they are made: by `connect()` and by
+`cursor()`. In our own programs DuckDB's methods do the same (`udfs.session.host`).
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from udfs.session.host import wrap_connections
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,39 +24,36 @@ _watched: weakref.WeakKeyDictionary[Any, tuple[int, Stop]] = weakref.WeakKeyDict
 
 
 def watch(con: duckdb.DuckDBPyConnection, stop: Stop) -> None:
-    """Call `stop` with the connection's number when it, or a cursor of it, is interrupted."""
-    kind = type(con)
-    if not getattr(kind.interrupt, "tells_duckspect", False):
-        kind.interrupt = _telling(kind.interrupt)  # type: ignore[method-assign]
-        kind.cursor = _handing_on(kind.cursor)  # type: ignore[method-assign]
-        kind.duplicate = _handing_on(kind.duplicate)  # type: ignore[method-assign]
-    _remember(con, stop)
-
-
-def _remember(con: duckdb.DuckDBPyConnection, stop: Stop) -> None:
+    """Call `stop` with the connection's number when it is interrupted."""
+    wrap_connections(_stop, _watch_as)
     row = con.execute("select current_connection_id()").fetchone()
     if row:
         _watched[con] = (int(row[0]), stop)
 
 
-def _telling(interrupt: Callable[..., None]) -> Callable[..., None]:
-    def told(self: duckdb.DuckDBPyConnection) -> None:
-        if self in _watched:
-            number, stop = _watched[self]
-            stop(number)
-        interrupt(self)
-
-    told.tells_duckspect = True  # type: ignore[attr-defined]
-    told.__doc__ = interrupt.__doc__
-    return told
+def cursor(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Make a cursor that `interrupt` ends in the middle of a function; else it is as `con.cursor()`."""
+    made = con.cursor()
+    _watch_as(con, made)
+    return made
 
 
-def _handing_on(cursor: Callable[..., duckdb.DuckDBPyConnection]) -> Callable[..., duckdb.DuckDBPyConnection]:
-    def handed(self: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-        made = cursor(self)
-        if self in _watched:
-            _remember(made, _watched[self][1])
-        return made
+def interrupt(con: duckdb.DuckDBPyConnection) -> None:
+    """End the query that a connection runs, after the images at work.
 
-    handed.__doc__ = cursor.__doc__
-    return handed
+    A connection that is neither of `connect()` nor of `cursor()` ends when the running call of a function does, as with
+    `con.interrupt()`: a call has up to 2,048 images.
+    """
+    _stop(con)
+    con.interrupt()
+
+
+def _stop(con: duckdb.DuckDBPyConnection) -> None:
+    if con in _watched:
+        number, stop = _watched[con]
+        stop(number)
+
+
+def _watch_as(known: duckdb.DuckDBPyConnection, made: duckdb.DuckDBPyConnection) -> None:
+    if known in _watched and made not in _watched:
+        watch(made, _watched[known][1])

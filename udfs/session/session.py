@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -13,51 +12,51 @@ from typing import TYPE_CHECKING
 from models_py.errors import WarehouseError
 from models_py.warehouse.location import stored_uris
 from udfs.functions.call_counts import CallCounts
+from udfs.session.host import share_cores, use_one_thread_of_opencv
 
 if TYPE_CHECKING:
     import duckdb
 
     from udfs.runtime import Runtime
 
-_FEW_CORES = 2
 _IMAGE_FOLDERS = r"select distinct parse_dirpath(regexp_replace(uri, '^(https?://[^?#]*).*', '\1')) from raw.files"
 
 
-def connect(path: str | Path | None = None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open the warehouse (the argument, else `DUCKSPECT_WAREHOUSE`, else `warehouse.duckdb`), made if it is missing."""
+def connect(
+    path: str | Path | None = None, *, read_only: bool = False, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open the warehouse (the argument, else `DUCKSPECT_WAREHOUSE`, else `warehouse.duckdb`), made if it is missing.
+
+    `threads` are DuckDB's, for everybody in this process who has the warehouse open; left out they stay as they are.
+    """
     from models_py.warehouse.database import open_warehouse
 
     con = open_warehouse(path, read_only=read_only)
     try:
-        equip(con, read_only=read_only)
+        equip(con, read_only=read_only, threads=threads)
     except BaseException:
         con.close()
         raise
     return con
 
 
-def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> Session:
+def equip(con: duckdb.DuckDBPyConnection, *, read_only: bool = False, threads: int | None = None) -> Session:
     """Give the SQL functions to a connection, and with it to every other one to the same database."""
     from udfs.functions.macros import install
     from udfs.functions.register import register
     from udfs.session.interrupts import watch
 
     session = Session.find(con)
+    if session is None or threads is not None:
+        share_cores(con, threads)
     if session is None:
         session = Session(con, read_only=read_only)
-        _share_cores(con)
         session.keep(register(con, session.runtime, session.call_counts))
         weakref.finalize(con, session.rest)
         session.recover(con)
     watch(con, session.stop)
     install(con, read_only=read_only)
     return session
-
-
-def _share_cores(con: duckdb.DuckDBPyConnection) -> None:
-    """Leave two cores to torch: DuckDB's client keeps one busy waiting whenever another of its threads works."""
-    if (os.cpu_count() or 1) <= _FEW_CORES:
-        con.execute("set threads = 1")
 
 
 _sessions: dict[str, Session] = {}
@@ -124,6 +123,7 @@ class Session:
             if found is None:
                 from udfs.runtime import Runtime
 
+                use_one_thread_of_opencv()
                 found = self._runtime = Runtime(self.cursor, self._folders, self.uris, is_writable=not self._read_only)
             return found
 
