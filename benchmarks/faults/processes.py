@@ -24,7 +24,7 @@ _IMPORTED = (
         "udfs.verdicts.journal",
         "udfs.runtime",
     ),
-    *("udfs.cli._ingest", "udfs.cli._registry", "udfs.cli._reports", "udfs.cli._train"),
+    *("udfs.cli._ingest", "udfs.cli._registry", "udfs.cli.build", "udfs.cli._train"),
 )
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_IMPORTED))

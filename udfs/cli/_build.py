@@ -27,7 +27,7 @@ def build(
 
     Example: duckspect build --vars '{retrain: [pcb]}'
     """
-    from udfs.cli._reports import run_build
+    from udfs.cli.build import run_build
 
     arguments = ["--full-refresh"] if full_refresh else []
     arguments += [word for item in select or [] for word in ("--select", item)]
@@ -57,6 +57,6 @@ def export_sql(
 
     Example: duckspect export-sql --dialect postgres --output kpi.sql
     """
-    from udfs.cli._reports import write_sql
+    from udfs.cli.build import write_sql
 
     write_sql(warehouse, dialect, output)

@@ -64,7 +64,7 @@ def build_demo(
     emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
     if train:
         from udfs.cli._demo_models import answer, train_models
-        from udfs.cli._reports import run_build
+        from udfs.cli.build import run_build
 
         train_models(warehouse, units)
         answer(warehouse)

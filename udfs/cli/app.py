@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _build, _dashboard, _data, _models, _query, _serve, _workshop, backup
+from udfs.cli import _build, _dashboard, _data, _models, _workshop, backup, serve, sql
 
 app = typer.Typer(
     name="duckspect",
@@ -52,14 +52,14 @@ for _command in (
     backup.backup,
     backup.restore,
     _build.export_sql,
-    _serve.serve,
+    serve.serve,
     _dashboard.dashboard,
     _dashboard.review,
-    _query.sql,
-    _query.explain,
-    _query.functions,
-    _query.shell,
+    sql.sql,
+    sql.explain,
+    sql.functions,
+    sql.shell,
 ):
     app.command()(_command)
 app.add_typer(_models.models, name="models")
-app.add_typer(_serve.tokens, name="tokens")
+app.add_typer(serve.tokens, name="tokens")
