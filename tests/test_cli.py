@@ -21,8 +21,8 @@ from waiting import PATIENCE, wait_for
 from models_py.warehouse.database import migrations
 from udfs import connect
 from udfs.cli import reference
-from udfs.cli._sql import WRITERS, AnnouncedRows, execute
 from udfs.cli.formats import Format
+from udfs.cli.rows import WRITERS, AnnouncedRows, execute
 
 COMMANDS = dict(reference.commands())
 
@@ -57,8 +57,8 @@ def test_help_imports_nothing_heavy():
 
 def test_looking_after_models_does_not_load_torch(warehouse):
     code = (
-        "import sys\nfrom udfs.cli._registry import show_list\n"
-        f"show_list({str(warehouse)!r}, None, as_json=True)\nprint('torch' in sys.modules, file=sys.stderr)"
+        "import sys\nfrom udfs.cli.models import list_models\n"
+        f"list_models(None, {str(warehouse)!r}, as_json=True)\nprint('torch' in sys.modules, file=sys.stderr)"
     )
     assert duckspect("init", "-w", str(warehouse)).returncode == 0
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

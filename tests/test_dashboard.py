@@ -26,7 +26,7 @@ from models_py.warehouse.database import files_folder, sql_folder
 from models_py.warehouse.location import stored_uris
 from udfs import connect
 from udfs.builds.build import publish
-from udfs.cli._pages import run_dashboard
+from udfs.cli.dashboard import dashboard as run_dashboard
 from udfs.review import Review, ReviewError, known_labels, record
 from udfs.serving.kept_images import KeptImages
 
@@ -275,7 +275,7 @@ def test_a_missing_build_is_said_with_the_remedy(browser, tmp_path):
         page = opened_error(browser, url)
         assert "duckspect build" in page
     with pytest.raises(DuckspectError, match="HOST:PORT"):
-        run_dashboard(tmp_path / "w.duckdb", "nowhere")
+        run_dashboard("nowhere", tmp_path / "w.duckdb")
 
 
 def opened_error(browser, url):

@@ -6,15 +6,20 @@ import socket
 import sys
 import threading
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pytest
+from typer.main import get_command
 from waiting import PATIENCE
 
 from models_py.errors import DuckspectError
-from udfs.cli import run_for
+from udfs.cli import run
+from udfs.cli.app import app
 from udfs.serving.handover import CommandServer, _place, hand_over
+
+run_for = partial(run.run_for, get_command(app))
 
 
 class Commands:

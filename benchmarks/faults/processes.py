@@ -24,7 +24,14 @@ _IMPORTED = (
         "udfs.verdicts.journal",
         "udfs.runtime",
     ),
-    *("udfs.cli._ingest", "udfs.cli._registry", "udfs.cli.build", "udfs.cli._train"),
+    *(
+        "models_py.registry",
+        "udfs.builds.build",
+        "udfs.cli.ingest",
+        "udfs.cli.models",
+        "udfs.cli.build",
+        "udfs.cli.train",
+    ),
 )
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_IMPORTED))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
 from udfs.cli.app import app
-from udfs.cli.context import CommandContext, on_behalf_of
+from udfs.cli.run import say_error, sentence_of
 
 if TYPE_CHECKING:
     from models_py.errors import BusyWarehouseError
@@ -42,7 +40,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        if (words := _sentence(error)) is None:
+        if (words := sentence_of(error)) is None:
             raise
         _fail(words)
 
@@ -68,45 +66,5 @@ def _hand_over(error: BusyWarehouseError) -> None:
         sys.exit(status)
 
 
-def run_for(arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO, *, warehouse: Path | None = None) -> int:
-    """Run a command of another process in this one, where others go on, and return its exit status."""
-    with on_behalf_of(CommandContext(folder, out, err, warehouse)):
-        return _run(arguments)
-
-
-def _run(arguments: Sequence[str]) -> int:
-    try:
-        status = app(list(arguments), standalone_mode=False)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
-    except Exception as error:
-        if (words := _sentence(error)) is not None:
-            return _say(words)
-        import logging
-
-        logging.getLogger("duckspect").exception("a command failed")
-        return _say(f"{type(error).__name__}: {error}")
-    return status if isinstance(status, int) else 0
-
-
-def _sentence(error: Exception) -> str | None:
-    """What a user is told of an error that he can mend; None of any other."""
-    from models_py.errors import DuckspectError
-    from models_py.files.full_disk import full_disk
-
-    full = full_disk(error)
-    if isinstance(error, DuckspectError):
-        return f"{error} {full}" if full is not None and full is not error else str(error)
-    return None if full is None else str(full)
-
-
 def _fail(message: str) -> NoReturn:
-    sys.exit(_say(message))
-
-
-def _say(message: str) -> int:
-    from udfs.cli.output import stderr
-
-    stderr().print("[bold red]Error:[/] ", end="")
-    stderr().print(message, markup=False)
-    return 1
+    sys.exit(say_error(message))

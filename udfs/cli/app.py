@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from models_py import __version__
-from udfs.cli import _build, _dashboard, _data, _models, _workshop, backup, serve, sql
+from udfs.cli.backup import backup, restore
+from udfs.cli.build import build, export_sql, publish
+from udfs.cli.dashboard import dashboard, review
+from udfs.cli.demo import demo
+from udfs.cli.explain import explain, functions
+from udfs.cli.info import info, init
+from udfs.cli.ingest import ingest, layouts
+from udfs.cli.models import models
+from udfs.cli.relocate import relocate
+from udfs.cli.serve import serve
+from udfs.cli.shell import shell
+from udfs.cli.sql import sql
+from udfs.cli.tokens import tokens
+from udfs.cli.train import architectures, evaluate, train
+from udfs.cli.tune import tune
 
 app = typer.Typer(
     name="duckspect",
@@ -37,29 +51,29 @@ def _root(
 
 
 for _command in (
-    _data.init,
-    _data.demo,
-    _data.ingest,
-    _data.relocate,
-    _data.info,
-    _data.layouts,
-    _workshop.train,
-    _workshop.evaluate,
-    _workshop.tune,
-    _workshop.architectures,
-    _build.build,
-    _build.publish,
-    backup.backup,
-    backup.restore,
-    _build.export_sql,
-    serve.serve,
-    _dashboard.dashboard,
-    _dashboard.review,
-    sql.sql,
-    sql.explain,
-    sql.functions,
-    sql.shell,
+    init,
+    demo,
+    ingest,
+    relocate,
+    info,
+    layouts,
+    train,
+    evaluate,
+    tune,
+    architectures,
+    build,
+    publish,
+    backup,
+    restore,
+    export_sql,
+    serve,
+    dashboard,
+    review,
+    sql,
+    explain,
+    functions,
+    shell,
 ):
     app.command()(_command)
-app.add_typer(_models.models, name="models")
-app.add_typer(serve.tokens, name="tokens")
+app.add_typer(models, name="models")
+app.add_typer(tokens, name="tokens")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from udfs.cli._data import AsJson, Warehouse
 from udfs.cli.context import user_path
+from udfs.cli.options import AsJson, Warehouse
 
 
 def backup(

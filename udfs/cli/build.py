@@ -1,26 +1,89 @@
-"""What building and exporting say."""
+"""`duckspect build`, `publish` and `export-sql`: the dbt project, and what it makes for readers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from models_py.errors import DuckspectError
-from models_py.files.durable import write_file
 from models_py.warehouse.database import sql_folder
 from udfs import connect
-from udfs.builds.assignments import doubts_about_assignments
-from udfs.builds.build import build, check_views, limit_warnings, publish
-from udfs.builds.export_sql import export_sql
 from udfs.cli.context import folder
+from udfs.cli.options import Warehouse
 from udfs.cli.output import emit, emit_table, note
 from udfs.cli.progress import display
 
 _KINDS = (("model", "models"), ("test", "tests"), ("unit_test", "unit tests"), ("seed", "seeds"))
 
 
+def build(
+    select: Annotated[list[str] | None, typer.Option("--select", "-s", help="dbt selection. Repeatable.")] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Make every table anew; what was scored stays scored.")
+    ] = False,
+    variables: Annotated[
+        str | None, typer.Option("--vars", help="dbt variables as YAML, such as '{retrain: [pcb]}'.")
+    ] = None,
+    publishing: Annotated[
+        bool, typer.Option("--publish/--no-publish", help="Give readers a copy when all is well.")
+    ] = True,
+    warehouse: Warehouse = None,
+) -> None:
+    """Score what is new, build and test every table and KPI view with dbt, and publish a copy for readers.
+
+    Example: duckspect build --vars '{retrain: [pcb]}'
+    """
+    arguments = ["--full-refresh"] if full_refresh else []
+    arguments += [word for item in select or [] for word in ("--select", item)]
+    arguments += ["--vars", variables] if variables else []
+    run_build(warehouse, arguments, publishing=publishing)
+
+
+def publish(warehouse: Warehouse = None) -> None:
+    """Copy the warehouse for readers beside it, in place of their last copy at once.
+
+    Example: duckspect publish
+    """
+    from udfs.builds.build import publish as copy
+
+    emit(f"Readers find the warehouse as it is now in {copy(warehouse)}.")
+
+
+def export_sql(
+    dialect: Annotated[str, typer.Option(help="snowflake, bigquery, databricks or postgres.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; standard output if left out.")
+    ] = None,
+    warehouse: Warehouse = None,
+) -> None:
+    """Write the KPI views, the tables that they read and the dimensions, with their comments, for another warehouse.
+
+    Example: duckspect export-sql --dialect postgres --output kpi.sql
+    """
+    from models_py.files.durable import write_file
+    from udfs.builds.export_sql import export_sql as write
+
+    with connect(warehouse, read_only=True) as con:
+        statements = list(write(con, dialect))
+    text = "\n\n".join(statements)
+    if output is None:
+        emit(text)
+        return
+    try:
+        write_file(output, f"{text}\n".encode())
+    except OSError as error:
+        raise DuckspectError(f"{output}: cannot be written: {error.strerror}.") from error
+    emit(f"{output}: {len(statements)} statements for {dialect}.")
+
+
 def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: bool) -> None:
     """Build, say what went wrong, print the KPIs, and publish if all is well."""
+    from udfs.builds.build import build as run_dbt
+    from udfs.builds.build import publish as copy
+
     what = "Building with dbt"
     with display() as shown:
 
@@ -31,7 +94,7 @@ def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: b
         def progress(scored: int) -> None:
             shown.update(what, words=f"images asked about {scored:,} times" if scored else "")
 
-        outcome = build(warehouse, arguments, folder=folder(), begin=begin, progress=progress)
+        outcome = run_dbt(warehouse, arguments, folder=folder(), begin=begin, progress=progress)
     for warning in outcome.warnings:
         note(f"Warning: {warning}")
     if not outcome.is_good:
@@ -41,12 +104,15 @@ def run_build(warehouse: Path | None, arguments: Sequence[str], *, publishing: b
     counts = ", ".join(f"{outcome.succeeded[kind]} {words}" for kind, words in _KINDS if kind in outcome.succeeded)
     emit(f"Built in {outcome.seconds:.0f} s: {counts}, none failed.")
     if publishing:
-        emit(f"Readers find it in {publish(warehouse).name}.")
-    summarise(warehouse)
+        emit(f"Readers find it in {copy(warehouse).name}.")
+    _summarise(warehouse)
 
 
-def summarise(warehouse: Path | None) -> None:
+def _summarise(warehouse: Path | None) -> None:
     """Print the plant's KPIs from the views, as any reader would query them."""
+    from udfs.builds.assignments import doubts_about_assignments
+    from udfs.builds.build import check_views, limit_warnings
+
     file = sql_folder() / "queries" / "kpis_of_the_plant.sql"
     with connect(warehouse, read_only=True) as con:
         built = con.execute(
@@ -62,18 +128,3 @@ def summarise(warehouse: Path | None) -> None:
             note(f"Warning: {sentence}")
     emit(f"\nKPIs, from sql/queries/{file.name}:")
     emit_table(columns, rows)
-
-
-def write_sql(warehouse: Path | None, dialect: str, output: Path | None) -> None:
-    """Write the statements to a file or to standard output."""
-    with connect(warehouse, read_only=True) as con:
-        statements = list(export_sql(con, dialect))
-    text = "\n\n".join(statements)
-    if output is None:
-        emit(text)
-        return
-    try:
-        write_file(output, f"{text}\n".encode())
-    except OSError as error:
-        raise DuckspectError(f"{output}: cannot be written: {error.strerror}.") from error
-    emit(f"{output}: {len(statements)} statements for {dialect}.")

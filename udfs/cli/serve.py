@@ -1,28 +1,23 @@
-"""`duckspect serve` and the tokens of its clients."""
+"""`duckspect serve`: the warehouse for many clients."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from udfs.cli._data import Warehouse
+from models_py.errors import DuckspectError
+from models_py.warehouse.database import warehouse_path
+from udfs.cli.options import TokensFile, Warehouse
+from udfs.cli.output import note
+from udfs.cli.run import run_for
 
-TokensFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--tokens",
-        metavar="FILE",
-        help="File of tokens; beside the warehouse if left out.",
-        envvar="DUCKSPECT_TOKENS",
-        show_envvar=False,
-    ),
-]
 _HTTP, _QUACK = "127.0.0.1:8480", "127.0.0.1:9494"
 
 
 def serve(
+    context: typer.Context,
     http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help=f"Verdicts over HTTP, as {_HTTP}.")] = None,
     quack: Annotated[str | None, typer.Option(metavar="HOST:PORT", help=f"SQL over Quack, as {_QUACK}.")] = None,
     tokens: TokensFile = None,
@@ -47,60 +42,30 @@ def serve(
 
     Example: duckspect serve --http 127.0.0.1:8480 --quack 127.0.0.1:9494
     """
-    from udfs.cli._serving import run_server
-
     if http is None and quack is None:
         http, quack = _HTTP, _QUACK
-    limits = {"at_once": queue, "seconds": timeout, "body_bytes": max_body << 20, "bytes_at_once": bodies << 20}
-    sql: dict[str, object] = {"temporary_bytes": temp << 20, "rows": {"reader": reader_rows, "writer": writer_rows}}
-    if memory is not None:
-        sql["memory_bytes"] = memory << 20
-    run_server(warehouse, tokens, http, quack, keeps_images=keep_images, limits=limits, sql=sql)
+    from udfs.serving.tokens import tokens_path
 
-
-tokens = typer.Typer(help="Say who may ask the server, and for what.", no_args_is_help=True)
-
-
-@tokens.command("add")
-def add(
-    name: Annotated[str, typer.Argument(help="The client, as in line1; it is on record with every verdict.")],
-    role: Annotated[str, typer.Option(help="reader (SELECT), writer (verdicts and rows) or admin.")] = "reader",
-    file: TokensFile = None,
-    warehouse: Warehouse = None,
-) -> None:
-    """Make a token and print it, this once: the file holds only its hash.
-
-    Example: duckspect tokens add line1 --role writer
-    """
-    from udfs.cli.output import emit
-    from udfs.serving.tokens import add_token, tokens_path
-
-    emit(add_token(tokens_path(file, warehouse), name, role))
-
-
-@tokens.command("list")
-def list_tokens(file: TokensFile = None, warehouse: Warehouse = None) -> None:
-    """List the clients and their roles.
-
-    Example: duckspect tokens list
-    """
-    from udfs.cli.output import emit_table
-    from udfs.serving.tokens import read_tokens, tokens_path
-
-    rows = [(token.name, token.role, token.created_at) for token in read_tokens(tokens_path(file, warehouse))]
-    emit_table(("name", "role", "created_at"), rows)
-
-
-@tokens.command()
-def remove(
-    name: Annotated[str, typer.Argument(help="The client.")], file: TokensFile = None, warehouse: Warehouse = None
-) -> None:
-    """Take a client's token away; a running server refuses it from the next request on.
-
-    Example: duckspect tokens remove line1
-    """
-    from udfs.cli.output import emit
-    from udfs.serving.tokens import remove_token, tokens_path
-
-    remove_token(tokens_path(file, warehouse), name)
-    emit(f"{name} is refused from now on.")
+    try:
+        from udfs.serving.addresses import address_of
+        from udfs.serving.request_gate import RequestLimits
+        from udfs.serving.serve import ServerOptions, SqlLimits
+        from udfs.serving.serve import serve as run_server
+    except ModuleNotFoundError as error:
+        raise DuckspectError(
+            f"serve: needs the package {error.name}. Install what it needs with: pip install 'duckspect[serve]'"
+        ) from error
+    memory_limit = {} if memory is None else {"memory_bytes": memory << 20}
+    options = ServerOptions(
+        warehouse,
+        tokens_path(tokens, warehouse),
+        address_of(http, "--http") if http else None,
+        address_of(quack, "--quack") if quack else None,
+        keeps_images=keep_images,
+        limits=RequestLimits(at_once=queue, seconds=timeout, body_bytes=max_body << 20, bytes_at_once=bodies << 20),
+        sql=SqlLimits(temporary_bytes=temp << 20, rows={"reader": reader_rows, "writer": writer_rows}, **memory_limit),
+    )
+    for address in (options.http, options.quack):
+        if address is not None and not address.is_local:
+            note(f"{address.host} can be reached by others, without encryption. Put a proxy with TLS in front: README.")
+    run_server(options, partial(run_for, context.find_root().command, warehouse=warehouse_path(warehouse)), note)

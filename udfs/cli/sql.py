@@ -1,14 +1,19 @@
-"""Commands that ask the warehouse."""
+"""`duckspect sql`: a query and its rows."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
-from udfs.cli._data import AsJson, Warehouse
+from models_py.errors import DuckspectError
+from udfs import connect
 from udfs.cli.formats import Format
+from udfs.cli.options import Warehouse
 
 
 def sql(
@@ -23,53 +28,46 @@ def sql(
 
     Example: duckspect sql "select label, count(*) from raw.annotations group by label" --format csv
     """
-    from udfs.cli._sql import read_query, run_query
+    from udfs.cli.rows import WRITERS, AnnouncedRows, execute, interruptible
 
-    run_query(read_query(query, file), warehouse, format, output, write=write)
+    text = read_query(query, file)
+    if format is Format.parquet and output is None and sys.stdout.isatty():
+        raise DuckspectError("--format parquet: is not for a terminal. Add --output rows.parquet.")
+    with connect(warehouse, read_only=not write) as con:
 
+        def print_rows(done: Callable[[], None]) -> None:
+            with _target(output) as stream:
+                WRITERS[format](AnnouncedRows(execute(con, text), done), stream)
 
-def shell(
-    read_only: Annotated[bool, typer.Option("--read-only", help="Leave the warehouse to other writers.")] = False,
-    warehouse: Warehouse = None,
-) -> None:
-    """Type SQL at a prompt with history and completion; .help lists what else it knows.
-
-    Example: duckspect shell --read-only
-    """
-    from udfs.cli._shell import run_shell
-
-    run_shell(warehouse, read_only=read_only)
+        interruptible(con, print_rows)
 
 
-def explain(
-    query: Annotated[
-        str | None, typer.Argument(help="SQL to look at; - or nothing reads it from standard input.")
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")] = None,
-    warehouse: Warehouse = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say how many images a query would score, with which models, and how long that would take; nothing is scored.
+@contextmanager
+def _target(output: Path | None) -> Iterator[IO[bytes]]:
+    """Standard output, or a file that is written whole or not at all."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    from models_py.files.durable import replacing
 
-    Example: duckspect explain "select detect(uri, 'pcb') from raw.inspections"
-    """
-    from udfs.cli._explain import show_estimates
-    from udfs.cli._sql import read_query
-
-    show_estimates(read_query(query, file), warehouse, as_json=as_json)
+    try:
+        with replacing(output) as partial, partial.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
 
 
-def functions(
-    name: Annotated[str | None, typer.Argument(help="Only this function, with its arguments.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the SQL functions, or describe one.
-
-    Example: duckspect functions detect
-    """
-    from udfs.cli._explain import show_function, show_functions
-
-    if name is None:
-        show_functions(as_json=as_json)
-    else:
-        show_function(name, as_json=as_json)
+def read_query(query: str | None, file: Path | None) -> str:
+    """Take the SQL from the argument, a file or standard input."""
+    if query is not None and file is not None:
+        raise DuckspectError("sql: give the SQL as an argument or with --file, not both.")
+    if file is not None:
+        try:
+            return file.read_text()
+        except OSError as error:
+            raise DuckspectError(f"--file: {file} cannot be read: {error.strerror}.") from error
+    text = sys.stdin.read() if query in (None, "-") else query or ""
+    if not text.strip():
+        raise DuckspectError('sql: there is no SQL to run. Example: duckspect sql "from raw.images limit 5"')
+    return text

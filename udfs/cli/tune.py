@@ -1,49 +1,65 @@
-"""How tuning looks on the command line."""
+"""`duckspect tune`: better training options, searched for."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from models_py.registry import Version, limit_warning
-from models_py.training.plan import plan
-from models_py.training.train import carry_out
-from models_py.training.tuning import Study, TrialReport
-from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
+import typer
+
+from models_py.warehouse.access import PATIENCE
 from udfs import connect
-from udfs.cli._train import show_metrics, shown
+from udfs.cli.options import AsJson, Publish, Warehouse
 from udfs.cli.output import emit, emit_json, emit_table
-from udfs.cli.published_copy import leave_copy
+from udfs.cli.sql import read_query
+from udfs.cli.train import Architecture, Given, Query, QueryFile, Task, Wait, options_of_line, show_metrics, shown
+
+if TYPE_CHECKING:
+    from models_py.registry import Version
+    from models_py.training.tuning import TrialReport
 
 
-def run_tuning(
-    warehouse: Path | None,
-    name: str,
-    task: str,
-    query: str,
-    architecture: str | None,
-    options: Mapping[str, Any],
-    *,
-    trials: int,
-    parallel: int,
-    compare: bool,
-    patience: float,
-    publishing: bool,
-    as_json: bool,
+def tune(
+    name: Annotated[str, typer.Argument(help="Name of the model; the best trial becomes its next version.")],
+    task: Task,
+    query: Query = None,
+    file: QueryFile = None,
+    architecture: Architecture = None,
+    option: Given = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of a killed study included.")] = 20,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials at once, in processes of their own.")] = 1,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, or 0,1: the trials take turns.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Train from scratch and fine-tune untuned too, for the table.")
+    ] = False,
+    wait: Wait = PATIENCE,
+    publish: Publish = True,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Search, register the best, and print the trials and what they gained."""
-    access = WarehouseAccess(warehouse, patience=patience)
+    """Search for better training options; run again to go on with a killed study.
+
+    Example: duckspect tune pcb --task detect --query "from pcb_rows" --trials 20 --parallel 2
+    """
+    from models_py.registry import limit_warning
+    from models_py.training.plan import plan
+    from models_py.training.train import carry_out
+    from models_py.training.tuning import Study
+    from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
+    from udfs.cli.published_copy import leave_copy
+
+    text = read_query(query, file)
+    given = options_of_line(option or [], weights=None, device=device)
+    access = WarehouseAccess(warehouse, patience=wait)
     columns: dict[str, Version] = {}
     with shown() as report:
         with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
             planned = plan(
-                con, name=name, task=task, query=query, architecture=architecture, options=options, report=report
+                con, name=name, task=task, query=text, architecture=architecture, options=given, report=report
             )
-        study = Study(access, planned, fixed=options)
+        study = Study(access, planned, fixed=given)
         space = ", ".join(study.space)
         report.note(f"Study {study.name}: {space}; the metric is {study.metric} on the validation rows.")
         try:
@@ -56,7 +72,7 @@ def run_tuning(
             report.note(f"Stopped; it goes on with: {shlex.join(['duckspect', *sys.argv[1:]])}")
             raise SystemExit(1) from None
         version = study.register_best(report.note)
-        with access.connection(patience=patience, say=report.note) as con:
+        with access.connection(patience=wait, say=report.note) as con:
             rows = con.execute(
                 "select trial, status, value, params::varchar from ml.trials where study = ? "
                 "order by value desc nulls last, trial",
@@ -74,7 +90,7 @@ def run_tuning(
         show_metrics({title: item.metrics for title, item in columns.items()}, "on its validation rows")
         emit(f"{version.reference} is registered and the challenger.")
         emit(f"Next: duckspect models promote {version.reference}")
-    if publishing:
+    if publish:
         leave_copy(warehouse)
 
 

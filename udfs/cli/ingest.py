@@ -1,38 +1,121 @@
-"""What `duckspect ingest` shows while it works and when it is done."""
+"""`duckspect ingest` and `layouts`: what is loaded, and what is said of it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from models_py.errors import DuckspectError
-from models_py.ingest import (
-    Contradiction,
-    FolderMove,
-    IngestOptions,
-    IngestReport,
-    RowCounts,
-    ingest,
-    open_tree,
-    relocate,
-    watch,
-)
-from models_py.layouts import Layout
 from models_py.warehouse.database import files_folder, warehouse_path
 from udfs import connect
-from udfs.builds.build import published_path
+from udfs.cli.context import user_place
+from udfs.cli.options import AsJson, Publish, Warehouse
 from udfs.cli.output import emit, emit_json, note
 from udfs.cli.progress import display
-from udfs.cli.published_copy import SparePublisher, leave_copy
+
+if TYPE_CHECKING:
+    from models_py.ingest import Contradiction, FolderMove, IngestOptions, IngestReport, RowCounts
+    from models_py.layouts import Layout
 
 _NAMED = 5
 """How many moves and files are shown one by one."""
 
 
-def columns_of(pairs: Sequence[str]) -> dict[str, str]:
+def ingest(
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, archive, image, CSV/Parquet manifest, or URL.", show_default=False, parser=user_place
+        ),
+    ],
+    layout: Annotated[str | None, typer.Option(help="How to read it; recognised by itself if left out.")] = None,
+    line: Annotated[
+        str | None, typer.Option(help="Production line, where the data do not say; also of loaded files.")
+    ] = None,
+    station: Annotated[
+        str | None, typer.Option(help="Inspection station, where the data do not say; also of loaded files.")
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="Product type, where no manifest says it; also of loaded files.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Name of the data set; the layout's if left out.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Comma-separated classes; labels of others are rejected.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Manifest column, as uri=image_path. Repeatable.")] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image accepted, width x height.")] = 250_000_000,
+    earliest: Annotated[
+        datetime,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="Day in UTC before which no picture was taken; earlier times are rejected."
+        ),
+    ] = datetime(1990, 1, 1),
+    days_ahead: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Days that a picture's time may lie ahead; later ones are rejected.")
+    ] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Readers at once; fitted to the files if left out.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Open unchanged files too; still nothing is stored twice.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep loading what arrives, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks with --watch.")] = 2.0,
+    publish: Publish = True,
+    publish_every: Annotated[
+        float, typer.Option(min=0, help="With --watch, least seconds between two copies for readers.")
+    ] = 60.0,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load images, labels and rejects from a folder in any known layout; only what is new or changed.
+
+    Example: duckspect ingest ./PCBData --line AUSTIN_L1
+    """
+    from models_py.images import ImageLimits
+    from models_py.ingest import IngestOptions
+    from models_py.times import TimeLimits
+
+    options = IngestOptions(
+        layout=layout,
+        line_id=line,
+        station_id=station,
+        product_type=product,
+        source=source,
+        classes=tuple(filter(None, map(str.strip, (classes or "").split(",")))),
+        columns=_columns(column or []),
+        limits=ImageLimits(pixels=max_pixels),
+        times=TimeLimits(earliest.replace(tzinfo=UTC), days_ahead),
+        workers=workers,
+        again=again,
+    )
+    if watch:
+        _load_forever(path, warehouse, options, every, publish_every if publish else None, as_json=as_json)
+    else:
+        _load_once(path, warehouse, options, publishing=publish, as_json=as_json)
+
+
+def layouts(as_json: AsJson = False) -> None:
+    """List the layouts that ingest can read, in the order in which they are recognised.
+
+    Example: duckspect layouts
+    """
+    from models_py.layouts import layouts as registered
+
+    rows = [(kind.name, (kind.__doc__ or "").strip().splitlines()[0], kind.example) for kind in registered()]
+    if as_json:
+        emit_json([dict(zip(("name", "reads", "example"), row, strict=True)) for row in rows])
+        return
+    for name, reads, example in rows:
+        emit(f"{name}\n    {reads}\n    {example}")
+
+
+def _columns(pairs: Sequence[str]) -> dict[str, str]:
     """Read `ours=theirs` pairs of `--column`."""
     found = {}
     for pair in pairs:
@@ -43,12 +126,15 @@ def columns_of(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def announce(layout: type[Layout], evidence: str) -> None:
+def _announce(layout: type[Layout], evidence: str) -> None:
     note(f"Recognised {layout.title}: {evidence}.")
 
 
 def load(path: str, warehouse: Path | None, options: IngestOptions) -> IngestReport:
     """Run one pass with a progress bar."""
+    from models_py.ingest import ingest as load_new
+    from models_py.ingest import open_tree
+
     files = files_folder(warehouse)
     tree = open_tree(path, files)
     with connect(warehouse) as con, display() as shown:
@@ -57,18 +143,21 @@ def load(path: str, warehouse: Path | None, options: IngestOptions) -> IngestRep
         def progress(done: int, total: int, _: int) -> None:
             shown.update("Reading", done, total)
 
-        return ingest(con, tree, files, options, announce=announce, progress=progress)
+        return load_new(con, tree, files, options, announce=_announce, progress=progress)
 
 
-def load_once(path: str, warehouse: Path | None, options: IngestOptions, *, publishing: bool, as_json: bool) -> None:
+def _load_once(path: str, warehouse: Path | None, options: IngestOptions, *, publishing: bool, as_json: bool) -> None:
     """Run one pass, say what it did, and leave readers a copy if anything is new to them."""
+    from udfs.builds.build import published_path
+    from udfs.cli.published_copy import leave_copy
+
     report = load(path, warehouse, options)
     show(report, warehouse, as_json=as_json)
     if publishing and (report.has_changed or not published_path(warehouse).exists()):
         leave_copy(warehouse)
 
 
-def load_forever(
+def _load_forever(
     path: str,
     warehouse: Path | None,
     options: IngestOptions,
@@ -78,6 +167,9 @@ def load_forever(
     as_json: bool,
 ) -> None:
     """Watch a folder until Ctrl-C or SIGTERM; readers get a copy now and then, none if `publish_every` is None."""
+    from models_py.ingest import watch
+    from udfs.cli.published_copy import SparePublisher, leave_copy
+
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -148,25 +240,6 @@ def show(report: IngestReport, warehouse: Path | None, *, as_json: bool) -> None
 def show_move(moved: FolderMove) -> None:
     """Say what is at another place now."""
     emit(f"{moved.files:,} files were moved from {moved.old} to {moved.new}. Their inspections and labels moved along.")
-
-
-def relocate_files(old: str, new: str, warehouse: Path | None, *, force: bool, publishing: bool, as_json: bool) -> None:
-    """Follow files that the user moved."""
-    with connect(warehouse) as con, display() as shown:
-
-        def progress(done: int, total: int) -> None:
-            shown.update("Comparing", done, total, "files")
-
-        moved = relocate(con, old, new, force=force, progress=progress)
-    if as_json:
-        emit_json({**asdict(moved), "warehouse": str(warehouse_path(warehouse))})
-    else:
-        show_move(moved)
-        emit("Rows that name them: " + ", ".join(f"{count:,} of {table}" for table, count in moved.rows.items()) + ".")
-        if moved.missing:
-            emit(f"{moved.missing:,} of them are not there.")
-    if publishing:
-        leave_copy(warehouse)
 
 
 def _labels(added: RowCounts) -> str:

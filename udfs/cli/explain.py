@@ -1,31 +1,46 @@
-"""How `duckspect explain` and `duckspect functions` look."""
+"""`duckspect explain` and `duckspect functions`: what a query would score, and what there is to score with."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from models_py.errors import DuckspectError
 from udfs import connect
+from udfs.cli.options import AsJson, Warehouse
 from udfs.cli.output import emit, emit_json, emit_table, note
+from udfs.cli.sql import read_query
 from udfs.functions.catalogue import FUNCTIONS, Function, find_function
 
 
-def show_estimates(query: str, warehouse: Path | None, *, as_json: bool) -> None:
-    """Print what a query asks of each model."""
+def explain(
+    query: Annotated[
+        str | None, typer.Argument(help="SQL to look at; - or nothing reads it from standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")] = None,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many images a query would score, with which models, and how long that would take; nothing is scored.
+
+    Example: duckspect explain "select detect(uri, 'pcb') from raw.inspections"
+    """
     import duckdb
 
-    from udfs.statements.explain import explain
+    from udfs.statements.explain import explain as estimate
     from udfs.statements.guard import check, hints
 
-    check(query)
+    text = read_query(query, file)
+    check(text)
     with connect(warehouse, read_only=True) as con:
         try:
-            found = explain(con, query)
+            found = estimate(con, text)
         except duckdb.Error as error:
             raise DuckspectError(str(error)) from error
-    said = hints(query)
+    said = hints(text)
     if as_json:
         emit_json({"models": [dataclasses.asdict(item) for item in found], "hints": said})
         return
@@ -45,15 +60,23 @@ def _seconds(value: float | None) -> str | float:
     return "unknown: never asked yet" if value is None else round(value, 1)
 
 
-def show_functions(*, as_json: bool) -> None:
-    """Print a line for every function."""
-    if as_json:
+def functions(
+    name: Annotated[str | None, typer.Argument(help="Only this function, with its arguments.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the SQL functions, or describe one.
+
+    Example: duckspect functions detect
+    """
+    if name is not None:
+        _show_function(name, as_json=as_json)
+    elif as_json:
         emit_json([_described(item) for item in FUNCTIONS])
-        return
-    emit_table(["function", "what it gives"], [[item.signature, item.title] for item in FUNCTIONS])
+    else:
+        emit_table(["function", "what it gives"], [[item.signature, item.title] for item in FUNCTIONS])
 
 
-def show_function(name: str, *, as_json: bool) -> None:
+def _show_function(name: str, *, as_json: bool) -> None:
     """Print all that is known of a function."""
     found = find_function(name)
     if found is None:

@@ -13,8 +13,8 @@ from models_py.training.train import carry_out
 from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
 from models_py.warehouse.database import sql_folder
 from udfs import connect
-from udfs.cli._train import shown
 from udfs.cli.output import emit, emit_table, note
+from udfs.cli.train import shown
 
 # One image each to learn from, to validate and to test: a plant of fifty units has rarer defects.
 _FREQUENT = "qualify count(distinct uri) over (partition by label) >= 3"

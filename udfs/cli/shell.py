@@ -1,4 +1,4 @@
-"""A small prompt: SQL until a semicolon, a few dot commands, history and completion."""
+"""`duckspect shell`, a small prompt: SQL until a semicolon, a few dot commands, history and completion."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import duckdb
+import typer
 
 from models_py.errors import DuckspectError
 from models_py.warehouse.database import warehouse_path
 from udfs import connect
-from udfs.cli._sql import WRITERS, AnnouncedRows, Done, execute, interruptible, read_query
 from udfs.cli.formats import Format
+from udfs.cli.options import Warehouse
 from udfs.cli.output import emit, note
+from udfs.cli.sql import read_query
+
+if TYPE_CHECKING:
+    import duckdb
 
 _PROMPT, _CONTINUED = "duckspect> ", "      ...> "
 _DATABASE_OBJECTS = """
@@ -34,8 +39,14 @@ class ShellSession:
     is_open: bool = True
 
 
-def run_shell(warehouse: Path | None, *, read_only: bool) -> None:
-    """Read and answer until .quit or the end of input."""
+def shell(
+    read_only: Annotated[bool, typer.Option("--read-only", help="Leave the warehouse to other writers.")] = False,
+    warehouse: Warehouse = None,
+) -> None:
+    """Type SQL at a prompt with history and completion; .help lists what else it knows.
+
+    Example: duckspect shell --read-only
+    """
     with connect(warehouse, read_only=read_only) as con, _history(con):
         session = ShellSession(con)
         if sys.stdin.isatty():
@@ -85,6 +96,8 @@ def _is_complete(text: str) -> bool:
     """Whether the text ends with a semicolon that ends a statement, not one in a string or a comment."""
     if not text.strip():
         return True
+    import duckdb
+
     kinds = duckdb.tokenize(text)
     end = text.rstrip()
     return end.endswith(";") and (not kinds or kinds[-1][0] == len(end) - 1)
@@ -98,10 +111,14 @@ def _answer(session: ShellSession, text: str) -> None:
             raise DuckspectError(f".{name}: must be one of {', '.join('.' + known for known in _COMMANDS)}.")
         command(session, argument.strip())
     elif text.strip(" ;\n"):
+        from udfs.cli.rows import interruptible
+
         interruptible(session.con, lambda done: _write(session, text, session.format, done))
 
 
-def _write(session: ShellSession, query: str, format: Format, done: Done) -> None:  # noqa: A002
+def _write(session: ShellSession, query: str, format: Format, done: Callable[[], None]) -> None:  # noqa: A002
+    from udfs.cli.rows import WRITERS, AnnouncedRows, execute
+
     WRITERS[format](AnnouncedRows(execute(session.con, query), done), sys.stdout.buffer)
     sys.stdout.flush()
 

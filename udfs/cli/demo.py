@@ -7,15 +7,16 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
-from models_py.ingest import IngestOptions
-from models_py.plant import build
+import typer
+
 from models_py.warehouse.database import files_folder, warehouse_path
 from udfs import connect
-from udfs.cli._ingest import load, show
+from udfs.cli.ingest import load, show
+from udfs.cli.options import AsJson, Warehouse
 from udfs.cli.output import emit, emit_table, note
 from udfs.cli.progress import display
-from udfs.cli.published_copy import leave_copy
 
 _SUMMARY = """
 select
@@ -37,15 +38,28 @@ _NEXT = """Type next:
   {0} ingest YOUR_FOLDER --line YOUR_LINE"""
 
 
-def build_demo(
-    units: int, seed: int, folder: Path | None, warehouse: Path | None, *, train: bool, as_json: bool
+def demo(
+    units: Annotated[int, typer.Option(min=50, max=100_000, help="Inspected units to draw.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another plant; the same seed, the same bytes.")] = 7,
+    folder: Annotated[Path | None, typer.Option(help="Where the images go; beside the warehouse if left out.")] = None,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train a board detector and a tile model.")] = True,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw what is missing of the plant, ingest what is new of it, train the models, print what the warehouse holds."""
+    """Draw a plant with boards, steel, light guide plates and tiles, ingest 30 days of it, and train two models.
+
+    Example: duckspect demo --units 1000 --seed 7
+    """
+    from models_py.ingest import IngestOptions
+    from models_py.plant import build as draw
+    from udfs.cli.build import run_build
+    from udfs.cli.published_copy import leave_copy
+
     started = time.perf_counter()
     target = (folder or files_folder(warehouse) / "plant").absolute()
     connect(warehouse).close()  # a warehouse that cannot be used is said before minutes of drawing
     with display() as shown:
-        plant = build(
+        plant = draw(
             target,
             units=units,
             seed=seed,
@@ -63,8 +77,7 @@ def build_demo(
     emit(f"\n{warehouse_path(warehouse)} holds")
     emit_table(["line", "product", "inspections", "defective", "unlabelled"], rows)
     if train:
-        from udfs.cli._demo_models import answer, train_models
-        from udfs.cli.build import run_build
+        from udfs.cli.demo_models import answer, train_models
 
         train_models(warehouse, units)
         answer(warehouse)

@@ -1,17 +1,20 @@
-"""What `duckspect info` knows of a warehouse."""
+"""`duckspect init` and `duckspect info`: a warehouse, and what is in it."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from models_py import __version__
 from models_py.warehouse.database import applied_version, files_folder, warehouse_path
-from udfs.cli.output import emit, emit_table
+from udfs import connect
+from udfs.cli.options import AsJson, Warehouse
+from udfs.cli.output import emit, emit_json, emit_table
+
+if TYPE_CHECKING:
+    import duckdb
 
 _STACK = (
     "duckdb",
@@ -36,7 +39,29 @@ group by all order by all
 """
 
 
-def facts(con: duckdb.DuckDBPyConnection, warehouse: Path | None) -> dict[str, Any]:
+def init(warehouse: Warehouse = None) -> None:
+    """Make the warehouse, or bring its schema up to date.
+
+    Example: duckspect init --warehouse plant.duckdb
+    """
+    file = warehouse_path(warehouse)
+    existed = file.exists()
+    with connect(file) as con:
+        state = "is up to date" if existed else "is ready"
+        emit(f"{file} {state}: schema {applied_version(con)}.")
+
+
+def info(warehouse: Warehouse = None, as_json: AsJson = False) -> None:
+    """Show tables, rows, size, models and the versions of the stack.
+
+    Example: duckspect info --json
+    """
+    with connect(warehouse, read_only=True) as con:
+        found = _facts(con, warehouse)
+    emit_json(found) if as_json else _show(found)
+
+
+def _facts(con: duckdb.DuckDBPyConnection, warehouse: Path | None) -> dict[str, Any]:
     """Collect tables with rows, file sizes, models and library versions."""
     file = warehouse_path(warehouse)
     return {
@@ -69,7 +94,7 @@ def _version(package: str) -> tuple[str, str]:
         return package, "not installed"
 
 
-def show(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     emit(f"{found['warehouse']} ({found['size_bytes'] / 1e6:,.1f} MB, schema {found['schema']})\n")
     emit_table(["table", "rows", "holds"], [(t["table"], t["rows"], t["comment"] or "") for t in found["tables"]])
     if found["models"]:

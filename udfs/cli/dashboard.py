@@ -1,4 +1,4 @@
-"""Starting the dashboard, and what its review desk does, from the command line."""
+"""`duckspect dashboard`, and what its review desk does from a script: `duckspect review`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from models_py.errors import DuckspectError
 from models_py.warehouse.database import ENVIRONMENT_VARIABLE, warehouse_path
+from udfs.cli.options import Warehouse
 from udfs.cli.output import emit, note
-from udfs.review import Review, record
 
 _THEME = {
     "theme.light.primaryColor": "#0072B2",
@@ -26,8 +28,14 @@ _THEME = {
 }
 
 
-def run_dashboard(warehouse: Path | None, address: str) -> None:
-    """Run Streamlit until it is stopped."""
+def dashboard(
+    address: Annotated[str, typer.Option("--http", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8501",
+    warehouse: Warehouse = None,
+) -> None:
+    """Show the dashboard: overview, vision lab, review desk, models.
+
+    Example: duckspect dashboard --http 127.0.0.1:8501
+    """
     from udfs.serving.addresses import address_of
 
     place = address_of(address, "--http")
@@ -50,24 +58,30 @@ def run_dashboard(warehouse: Path | None, address: str) -> None:
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - our own page
 
 
-def run_review(
-    warehouse: Path | None,
-    inspection: str,
-    verdict: str,
-    reviewer: str,
-    label: str | None,
-    model: str | None,
-    box: str | None,
-    *,
-    is_new_label: bool,
+def review(
+    inspection: Annotated[str, typer.Argument(help="inspection_id, as in kpi_review_queue.")],
+    verdict: Annotated[str, typer.Option(help="confirmed, rejected, relabelled or missed.")],
+    reviewer: Annotated[str, typer.Option(help="Your name.")],
+    label: Annotated[str | None, typer.Option(help="The class that you see.")] = None,
+    model: Annotated[str | None, typer.Option(help="The judged version, as pcb@1.")] = None,
+    box: Annotated[str | None, typer.Option(metavar="X1,Y1,X2,Y2", help="The region, in pixels.")] = None,
+    new_label: Annotated[
+        bool, typer.Option("--new-label", help="The label is a class that the product did not have so far.")
+    ] = False,
+    warehouse: Warehouse = None,
 ) -> None:
-    """Record a review, and say who else was at it."""
+    """Record an inspector's verdict on a prediction.
+
+    Example: duckspect review 26c65b99 --verdict relabelled --label spur --model pcb@1 --reviewer ortega
+    """
+    from udfs.review import Review, record
+
     name, _, version = (model or "").partition("@")
     if model and not version.isdecimal():
         raise DuckspectError(f"--model: must be a version, as pcb@1, but is {model!r}.")
     number = int(version) if version else None
-    review = Review(inspection, verdict, label, reviewer, name or None, number, _box(box), is_new_label)
-    others = record(warehouse, review)
+    found = Review(inspection, verdict, label, reviewer, name or None, number, _box(box), new_label)
+    others = record(warehouse, found)
     emit(f"{verdict}: on record; the next `duckspect build` counts it.")
     if others:
         emit(f"Reviewed today by {', '.join(others)} too; the latest counts.")

@@ -1,4 +1,4 @@
-"""Run a query and print its rows, however many, without holding them all."""
+"""Rows of a query, however many, run so that Ctrl-C ends it and printed without holding them all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import IO, Any
 
 import duckdb
@@ -20,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models_py.errors import DuckspectError
-from models_py.files.durable import replacing
-from udfs import connect, interrupt
+from udfs import interrupt
 from udfs.cli.formats import Format
 from udfs.cli.output import emit_table, note
 from udfs.cli.printable import as_text, rows
@@ -34,48 +31,6 @@ _ROWS_AT_ONCE = 10_000
 _LOOK_EVERY = 0.2
 
 Done = Callable[[], None]
-
-
-def read_query(query: str | None, file: Path | None) -> str:
-    """Take the SQL from the argument, a file or standard input."""
-    if query is not None and file is not None:
-        raise DuckspectError("sql: give the SQL as an argument or with --file, not both.")
-    if file is not None:
-        try:
-            return file.read_text()
-        except OSError as error:
-            raise DuckspectError(f"--file: {file} cannot be read: {error.strerror}.") from error
-    text = sys.stdin.read() if query in (None, "-") else query or ""
-    if not text.strip():
-        raise DuckspectError('sql: there is no SQL to run. Example: duckspect sql "from raw.images limit 5"')
-    return text
-
-
-def run_query(query: str, warehouse: Path | None, format: Format, output: Path | None, *, write: bool) -> None:  # noqa: A002
-    """Run SQL and print what its last statement returns."""
-    if format is Format.parquet and output is None and sys.stdout.isatty():
-        raise DuckspectError("--format parquet: is not for a terminal. Add --output rows.parquet.")
-    with connect(warehouse, read_only=not write) as con:
-        interruptible(con, lambda done: _print_rows(con, query, format, output, done))
-
-
-def _print_rows(
-    con: duckdb.DuckDBPyConnection,
-    query: str,
-    format: Format,  # noqa: A002
-    output: Path | None,
-    done: Done,
-) -> None:
-    batches = AnnouncedRows(execute(con, query), done)
-    if output is None:
-        WRITERS[format](batches, sys.stdout.buffer)
-        sys.stdout.flush()
-        return
-    try:
-        with replacing(output) as partial, partial.open("wb") as file:
-            WRITERS[format](batches, file)
-    except OSError as error:
-        raise DuckspectError(f"--output: {output} cannot be written: {error.strerror}.") from error
 
 
 class AnnouncedRows:

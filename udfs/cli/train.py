@@ -1,4 +1,4 @@
-"""How training and evaluation look on the command line."""
+"""`duckspect train`, `evaluate` and `architectures`: learning from the rows of a query, and measuring on them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,47 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from models_py.errors import DuckspectError
-from models_py.model.architectures import list_architectures
+from models_py.model.architectures import TASKS, list_architectures
 from models_py.model.options import describe
 from models_py.task import options_of
+from models_py.warehouse.access import PATIENCE
 from udfs import connect
+from udfs.cli.options import AsJson, Publish, Warehouse
 from udfs.cli.output import emit, emit_json, emit_table, note
 from udfs.cli.progress import Display, display
-from udfs.cli.published_copy import leave_copy
+from udfs.cli.sql import read_query
 
 if TYPE_CHECKING:
     import duckdb
 
     from models_py.datasets import DatasetRow
     from models_py.registry import Version
+
+_CHOICES = "; ".join(f"{task}: {', '.join(item.name for item in list_architectures(task))}" for task in TASKS)
+
+Task = Annotated[str, typer.Option("--task", "-t", help="classify, detect, segment or anomaly.")]
+Query = Annotated[
+    str | None, typer.Option("--query", "-q", help="SQL whose rows are the images and labels; - reads standard input.")
+]
+QueryFile = Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")]
+Architecture = Annotated[
+    str | None, typer.Option("--architecture", "-a", help=f"The task's first if left out. {_CHOICES}.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="How long to wait at the end for another process that writes the warehouse."
+    ),
+]
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", help="Option as epochs=30; `duckspect architectures NAME` lists them. Repeatable."),
+]
 
 
 def options_of_line(given: list[str], **named: str | None) -> dict[str, str]:
@@ -74,36 +99,46 @@ def shown(*, is_brief: bool = False) -> Iterator[CommandReport]:
         yield CommandReport(found, is_brief=is_brief)
 
 
-def run_training(
-    warehouse: Path | None,
-    name: str,
-    task: str,
-    query: str,
-    architecture: str | None,
-    options: Mapping[str, Any],
-    *,
-    resume: bool,
-    patience: float,
-    publishing: bool,
-    as_json: bool,
+def train(
+    name: Annotated[str, typer.Argument(help="Name of the model; a new version of it if it exists.")],
+    task: Task,
+    query: Query = None,
+    file: QueryFile = None,
+    architecture: Architecture = None,
+    option: Given = None,
+    weights: Annotated[str | None, typer.Option(help="Start from: starter, imagenet, coco, none, or a file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, 0, or 0,1 for several GPUs.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same training after Ctrl-C or a kill.")
+    ] = False,
+    wait: Wait = PATIENCE,
+    publish: Publish = True,
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Train, and print what was registered. The warehouse is open to others while it trains."""
+    """Train a model on the rows of a query and register it as the challenger.
+
+    Example: duckspect train pcb --task detect --query "from raw.current_annotations"
+    """
     from models_py.training.plan import plan
     from models_py.training.train import can_resume, carry_out
     from models_py.warehouse.access import AT_FIRST, WarehouseAccess, open_patiently
+    from udfs.cli.published_copy import leave_copy
 
-    access = WarehouseAccess(warehouse, patience=patience)
+    text = read_query(query, file)
+    given = options_of_line(option or [], weights=weights, device=device)
+    access = WarehouseAccess(warehouse, patience=wait)
     with shown() as report:
         with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
             planned = plan(
-                con, name=name, task=task, query=query, architecture=architecture, options=options, report=report
+                con, name=name, task=task, query=text, architecture=architecture, options=given, report=report
             )
         try:
             version = carry_out(access, planned, report, resume=resume)
         except KeyboardInterrupt:
             report.note(_how_to_go_on(is_kept=can_resume(warehouse, planned)))
             raise SystemExit(1) from None
-        with access.connection(patience=patience, say=report.note) as con:
+        with access.connection(patience=wait, say=report.note) as con:
             chosen = con.execute(
                 "select threshold, chosen_by from ml.thresholds where name = ? and version = ?", [name, version.version]
             ).fetchone()
@@ -117,7 +152,7 @@ def run_training(
             emit(f"Operating threshold {chosen[0]:.4g}: {chosen[1]}.")
         emit(_kept_for_testing(version))
         emit(f"Next: duckspect models promote {version.reference}")
-    if publishing:
+    if publish:
         leave_copy(warehouse)
 
 
@@ -152,26 +187,39 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def run_evaluation(
-    warehouse: Path | None, reference: str, query: str | None, split: str, device: str, *, as_json: bool
+def evaluate(
+    model: Annotated[str, typer.Argument(help="name, name@alias or name@version.")],
+    query: Query = None,
+    file: QueryFile = None,
+    split: Annotated[
+        str, typer.Option(help="Without a query: val, on which its threshold was chosen, or test, which nothing saw.")
+    ] = "val",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or 0.")] = "auto",
+    warehouse: Warehouse = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure a model, and print its metrics."""
-    from models_py.metrics.evaluation import evaluate, evaluate_model
+    """Measure a model on the rows of any labelled query; without one, on its own frozen rows.
+
+    Example: duckspect evaluate pcb@challenger --query "from raw.current_annotations"
+    """
+    from models_py.metrics.evaluation import evaluate as measure
+    from models_py.metrics.evaluation import evaluate_model
     from models_py.registry import find, load
 
+    sql = read_query(query, file) if query or file else None
     with connect(warehouse, read_only=True) as con, display() as shown:
-        version = find(con, reference)
-        model = load(con, version)
+        version = find(con, model)
+        loaded = load(con, version)
         shown.update("Judging")
 
         def progress(done: int, total: int) -> None:
             shown.update("Judging", done, total)
 
-        if query is None:
+        if sql is None:
             rows = _frozen_rows(con, version, split)
-            found, count = evaluate_model(model, rows, device=device, progress=progress), len(rows)
+            found, count = evaluate_model(loaded, rows, device=device, progress=progress), len(rows)
         else:
-            found, snapshot = evaluate(con, model, query, device=device, progress=progress)
+            found, snapshot = measure(con, loaded, sql, device=device, progress=progress)
             count = len(snapshot.examples)
             for text in snapshot.notes:
                 note(text)
@@ -194,14 +242,23 @@ def _frozen_rows(con: duckdb.DuckDBPyConnection, version: Version, split: str) -
     return rows
 
 
-def show_architectures(*, as_json: bool) -> None:
-    """One row per architecture."""
+def architectures(
+    name: Annotated[str | None, typer.Argument(help="Show the training options of this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the architectures of every task, or the options of one.
+
+    Example: duckspect architectures yolo11n
+    """
+    if name is not None:
+        _show_options(name, as_json=as_json)
+        return
     found = [(item.task, item.name, item.title, ", ".join(item.weights)) for item in list_architectures()]
     columns = ("task", "architecture", "what it is", "weights")
     emit_json([dict(zip(columns, row, strict=True)) for row in found]) if as_json else emit_table(columns, found)
 
 
-def show_options(name: str, *, as_json: bool) -> None:
+def _show_options(name: str, *, as_json: bool) -> None:
     """The options of one architecture, with its own defaults."""
     found = next((item for item in list_architectures() if item.name == name), None)
     if found is None:
