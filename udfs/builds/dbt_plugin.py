@@ -24,7 +24,10 @@ _IN_MEMORY = ":memory:"
 
 
 class Plugin(BasePlugin):
-    """Brings the warehouse's schema up to date and registers the functions, once per connection."""
+    """Brings the warehouse's schema up to date and registers the functions, once per connection.
+
+    dbt-duckdb looks for a class of this name.
+    """
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
         """Open the warehouse before dbt does, which would print a traceback if it cannot be opened."""
