@@ -20,7 +20,7 @@ from models_py.training.train import train
 STATE = """
 import logging, os, random, signal, sys, threading, warnings
 import cv2, duckdb, numpy as np, torch
-import torch._dynamo  # which torch imports when it likes, and which sets a variable and a filter of its own
+import sklearn.decomposition, sklearn.metrics, torch._dynamo  # their import sets variables and filters of their own
 from PIL import Image, ImageFile
 
 def in_a_new_thread(ask):
