@@ -9,7 +9,7 @@ from conftest import duckspect, picture
 from test_ingest import load, state, watching
 from waiting import PATIENCE, wait_for
 
-import models_py.ingest.load as loading
+import models_py.ingest.parallel as loading
 import models_py.ingest.write as writing
 from models_py.ingest import IngestOptions, ingest, open_tree
 from models_py.layouts import LocalStore

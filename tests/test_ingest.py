@@ -423,7 +423,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_one_clean_run(tmp_path):
 def test_a_crash_between_two_batches_leaves_whole_batches_and_stale_labels_are_not_taken_for_fresh(
     con, boards, monkeypatch
 ):
-    import models_py.ingest.load as loading
+    import models_py.ingest.parallel as loading
 
     monkeypatch.setattr(loading, "_BATCH", 1)
     monkeypatch.setattr(loading, "_CHUNK", 1)

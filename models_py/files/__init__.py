@@ -1,1 +1,1 @@
-"""Writing files: whole or not at all, on the disk once a call returns, and in words when the disk is full."""
+"""Writing files completely or not at all, forcing them to the disk, and one error message for a full disk."""

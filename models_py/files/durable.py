@@ -1,7 +1,7 @@
-"""Files that survive a power loss: what stands under a name is whole, and once a call returns it is on the disk.
+"""Files that survive a power loss: a file is complete under its name, and on the disk when the call returns.
 
-A file is written under another name, its bytes are forced to the disk, and only then is it renamed; then its folder
-is forced there too, for until then the name may be lost. The same goes for a folder with all that is in it.
+A file is written under another name and synced, and only then renamed, so nobody reads half a file. Then its folder is
+synced too: until that, a power loss could undo the renaming. A folder with all its files is put in place the same way.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if sys.platform == "darwin":
 
 
 def sync(descriptor: int) -> None:
-    """Have the disk hold what was written to a descriptor."""
-    if sys.platform == "darwin":  # where fsync() leaves it in the drive's own memory
+    """Force what was written to a descriptor to the disk."""
+    if sys.platform == "darwin":  # there fsync() may leave the data in the drive's own cache
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
 
 
 def sync_path(path: Path) -> None:
-    """Have the disk hold a file, or a folder's list of names."""
+    """Force a file's data, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         sync(descriptor)
@@ -38,7 +38,7 @@ def sync_path(path: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it, so that their names survive too."""
+    """Make a folder and those above it, and sync each name."""
     if not folder.is_dir():
         make_folders(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def make_folders(folder: Path) -> None:
 
 
 def put_in_place(partial: Path, target: Path) -> None:
-    """Rename a file or a folder once all in it is on the disk."""
+    """Sync a file, or everything in a folder, and then rename it."""
     for folder, _, names in os.walk(partial):
         for name in names:
             sync_path(Path(folder, name))
@@ -59,23 +59,23 @@ def put_in_place(partial: Path, target: Path) -> None:
 
 @contextmanager
 def replacing(file: Path, suffix: str = "") -> Iterator[Path]:
-    """A name to write a file under: it takes the file's place at the end, and is removed if anything goes wrong.
+    """Yield a temporary path to write to; at the end it replaces the file, after an error it is removed.
 
-    The file keeps its suffix only where a writer insists on one.
+    `suffix` is for writers that insist on a file name's ending.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}.partial{suffix}")
-    partial.unlink(missing_ok=True)  # left by a process that was killed, and had our number
+    partial.unlink(missing_ok=True)  # left by a killed process that had our process id
     try:
         with writing_in(file.parent):
             yield partial
             put_in_place(partial, file)
     finally:
         partial.unlink(missing_ok=True)
-        partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)  # where a database was written
+        partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)  # if the file was a DuckDB database
 
 
 def remove_leftovers(file: Path) -> None:
-    """Remove what `replacing` left beside a file in processes that were killed."""
+    """Remove the temporary files of `replacing` whose processes no longer run."""
     for partial in file.parent.glob(f".{glob.escape(file.name)}.*.partial*"):
         number = partial.name.removeprefix(f".{file.name}.").partition("-")[0]
         if number.isdecimal() and not _is_alive(int(number)):
@@ -87,12 +87,12 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # it runs as another user
         return True
     return True
 
 
 def write_file(file: Path, data: bytes) -> None:
-    """Write a file whole or not at all; when this returns, a power loss cannot take it away."""
+    """Write a file completely or not at all; when this returns, it survives a power loss."""
     with replacing(file) as partial:
         partial.write_bytes(data)

@@ -1,4 +1,7 @@
-"""A disk without room. Each library says it in words of its own; a user gets one sentence, wherever it happened."""
+"""Recognise a full disk in the errors of all libraries, so that users get one sentence wherever it happens.
+
+The system's errors carry a number. DuckDB, safetensors and child processes pass on only text, which is searched.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _FILE = re.compile(r'Could not write (?:all data to )?file "([^"]+)"|Failed to c
 
 
 def full_disk(error: BaseException, folder: Path | None = None) -> FullDiskError | None:
-    """The error for a user if one comes of a full disk, a quota or a limit on the size of files; None of any other."""
+    """The error to show a user if the cause is a full disk, a quota or a file-size limit; None for other causes."""
     for each in _chain(error):
         if isinstance(each, FullDiskError):
             return each
@@ -29,7 +32,7 @@ def full_disk(error: BaseException, folder: Path | None = None) -> FullDiskError
 
 @contextmanager
 def writing_in(folder: Path) -> Iterator[None]:
-    """Say of which folder the disk is full, if that is why what happens inside fails."""
+    """Turn an error inside the block that comes from a full disk into one that names the folder."""
     try:
         yield
     except Exception as error:
@@ -39,7 +42,7 @@ def writing_in(folder: Path) -> Iterator[None]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of."""
+    """An error and its causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -50,13 +53,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _reason(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _NUMBERS:
         return os.strerror(error.errno or 0)
-    found = _WORDS.search(str(error))  # DuckDB, safetensors and other processes have no number, only words
-    return found[1] if found else None
+    match = _WORDS.search(str(error))
+    return match[1] if match else None
 
 
 def _folder_of(error: BaseException) -> Path | None:
     name = error.filename2 or error.filename if isinstance(error, OSError) else None
     if isinstance(name, str | bytes):
         return Path(os.fsdecode(name)).absolute().parent
-    found = _FILE.search(str(error))
-    return Path(found[1] or found[2]).absolute().parent if found else None
+    match = _FILE.search(str(error))
+    return Path(match[1] or match[2]).absolute().parent if match else None

@@ -1,4 +1,4 @@
-"""Image files as bytes: what they are, before any pixel is decoded."""
+"""Image files: header, decoding, encoding, regions, and bytes from a URL."""
 
 from models_py.images.header import FORMATS, ImageFacts, ImageLimits, probe
 

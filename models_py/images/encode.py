@@ -1,4 +1,4 @@
-"""Pixels into files."""
+"""Encode images and masks as PNG."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def encode_png(image: torch.Tensor) -> bytes:
 
 def encode_mask(mask: np.ndarray[Any, Any]) -> bytes:
     """Write booleans (height, width) as a PNG of two grey values, 0 and 255."""
-    done, data = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
-    if not done:
+    is_encoded, data = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    if not is_encoded:
         raise ValueError(f"a mask of shape {mask.shape} cannot be written as PNG")
     return data.tobytes()

@@ -1,7 +1,9 @@
-"""Format, size and completeness of an image from its bytes alone, in microseconds.
+"""Read an image's format, size and completeness from its header, in microseconds and without decoding.
 
-Decoding takes a hundred times longer than reading and hashing a file, so ingestion does not decode. It reads the
-header, and checks what shows a broken copy: every format says where it ends.
+Decoding takes a hundred times longer than reading and hashing a file, so ingestion does not decode. Each format has one
+function here, registered with its first bytes. It reads the size, the EXIF rotation and the number of frames, and
+checks that the file is not cut off: JPEG and PNG have an end marker, the others state their length. A file that is
+complete but damaged inside is found when it is decoded.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from models_py.errors import ImageError, IncompleteImageError
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a header says; width and height are those a viewer shows, after EXIF rotation. The first frame is used."""
+    """Facts from an image's header. Width and height are those after EXIF rotation; they are the first frame's."""
 
     format: str
     width: int
@@ -23,12 +25,12 @@ class ImageFacts:
     channels: int
     frames: int = 1
     orientation: int = 1
-    """EXIF's, from 1 to 8: how the stored picture is turned before it is shown."""
+    """EXIF's orientation from 1 to 8: how the stored picture is rotated or mirrored to show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """The largest image that is accepted: against decompression bombs and files that are no pictures."""
+    """The largest image that is accepted, against decompression bombs and huge files that are not images."""
 
     pixels: int = 250_000_000
     size_bytes: int = 1_000_000_000
@@ -85,14 +87,14 @@ def _upright(
     orientation: int,
     frames: int = 1,
 ) -> ImageFacts:
-    """Swap the sides of an image that EXIF turns by a quarter."""
+    """Swap width and height if EXIF rotates the image by 90 degrees."""
     if orientation in (5, 6, 7, 8):
         width, height = height, width
     return ImageFacts(format, width, height, channels, frames, orientation)
 
 
-_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
-_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and the restart markers have no segment behind them
+_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})  # SOF markers
 _SEGMENT = struct.Struct(">H")
 _FRAME = struct.Struct(">HHB")
 
@@ -107,7 +109,7 @@ def _jpeg(data: bytes) -> ImageFacts:
         if marker == 0xFF or marker in _NO_LENGTH:  # fill byte, or a marker that stands alone
             at += 1 if marker == 0xFF else 2
             continue
-        if marker == 0xDA:
+        if marker == 0xDA:  # start of scan: the compressed picture follows
             break
         if marker in _FRAMES:
             size = _FRAME.unpack_from(data, at + 5)
@@ -116,7 +118,7 @@ def _jpeg(data: bytes) -> ImageFacts:
         at += 2 + _SEGMENT.unpack_from(data, at + 2)[0]
     if size is None:
         raise ImageError("jpeg: no frame header before the picture")
-    # Within the picture 0xFF is always escaped, so an end marker after its start is the end.
+    # In the compressed data 0xFF is always escaped, so an end marker found after their start is the real one.
     if data.rfind(b"\xff\xd9", at) < 0:
         raise IncompleteImageError("truncated: jpeg without its end marker")
     return _upright("jpeg", size[1], size[0], size[2], orientation)
@@ -175,7 +177,7 @@ def _gif(data: bytes) -> ImageFacts:
 
 
 def _gif_frames(data: bytes) -> int:
-    """Count the pictures by walking over their blocks; what is damaged is left to the decoder."""
+    """Count the pictures by walking over their blocks; damage is left for the decoder to report."""
     at, frames = 13 + _gif_palette(data[10]), 0
     while at < len(data) and data[at] in b"!,":
         is_picture = data[at] == 0x2C
@@ -188,7 +190,7 @@ def _gif_frames(data: bytes) -> int:
 
 
 def _gif_palette(flags: int) -> int:
-    """Bytes of the palette that follows."""
+    """Size in bytes of the palette that the flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
@@ -222,7 +224,7 @@ _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def _tiff_entry(data: bytes, order: str, at: int) -> tuple[int, list[int]]:
-    """Read one directory entry: its tag and its integers, none for other types."""
+    """Read one directory entry: its tag and its integers (an empty list for other types)."""
     tag, kind, count = struct.unpack_from(order + "HHI", data, at)
     if kind not in _TIFF_TYPES or count > len(data):
         return tag, []
@@ -245,7 +247,7 @@ def _tiff_directories(data: bytes) -> Iterator[dict[int, list[int]]]:
 def _exif_orientation(data: bytes) -> int:
     try:
         return next(iter(next(_tiff_directories(data), {}).get(274, [])), 1)
-    except struct.error:  # damaged EXIF leaves a picture that can be used
+    except struct.error:  # with damaged EXIF the picture itself can still be used
         return 1
 
 
@@ -257,16 +259,16 @@ def _tiff(data: bytes) -> ImageFacts:
         raise ImageError("tiff: no picture data")
     if max(map(sum, zip(starts, counts, strict=False))) > len(data):
         raise IncompleteImageError("truncated: tiff shorter than its picture")
-    channels = 3 if tags.get(262) == [3] else tags.get(277, [1])[0]  # a palette shows colours
+    channels = 3 if tags.get(262) == [3] else tags.get(277, [1])[0]  # 262 = 3: a palette of colours
     return _upright("tiff", tags[256][0], tags[257][0], channels, tags.get(274, [1])[0], _tiff_frames(directories))
 
 
 def _tiff_frames(others: Iterator[dict[int, list[int]]]) -> int:
-    """Count the pages, without thumbnails and masks of others; what is damaged behind the first is not used."""
+    """Count the pages, without thumbnails and masks. Damage after the first page does not matter: only it is used."""
     frames = 1
     try:
         for tags in others:
-            frames += not tags.get(254, [0])[0] & 5
+            frames += not tags.get(254, [0])[0] & 5  # tag 254, bits 0 and 2: a reduced copy or a transparency mask
     except (struct.error, IndexError):
         return frames
     return frames

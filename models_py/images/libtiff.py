@@ -1,4 +1,4 @@
-"""Pillow's own copy of libtiff prints its errors without a file's name; Pillow raises them as well."""
+"""Switch off the error messages that Pillow's copy of libtiff prints: they name no file, and Pillow raises them too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @cache
 def silence_libtiff() -> None:
-    """Have libtiff keep its errors to itself; nothing is done where Pillow uses the system's library."""
+    """Stop libtiff from printing errors; does nothing where Pillow uses the system's library."""
     import PIL
 
     package = Path(PIL.__file__).parent

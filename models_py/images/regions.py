@@ -1,6 +1,6 @@
-"""Where a defect is: polygons with their bounds and pixels, and masks without any.
+"""Polygons and masks of defects: a polygon's bounds and pixels, and whether a mask is empty.
 
-Light to import, for ingestion checks labels without torch. Coordinates are those of boxes: (0, 0) is the upper left
+Must not import torch: ingestion uses this to check labels. Coordinates are those of boxes: (0, 0) is the upper left
 corner of the first pixel, whose centre is (0.5, 0.5).
 """
 
@@ -16,7 +16,7 @@ from models_py.errors import ImageError
 Box = tuple[float, float, float, float]
 Ring = tuple[float, ...]
 Polygon = tuple[Ring, ...]
-"""Rings of x1, y1, x2, y2, ...: several parts of one defect, or the rims of its holes."""
+"""Rings of x1, y1, x2, y2, ...: several parts of one defect, or the outlines of its holes."""
 
 
 def bounds(polygon: Sequence[Sequence[float]]) -> Box:
@@ -27,9 +27,9 @@ def bounds(polygon: Sequence[Sequence[float]]) -> Box:
 
 
 def fill_polygon(polygon: Sequence[Sequence[float]], size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """The pixels (height, width) whose centres lie inside: a line to them from outside crosses an odd number of edges.
+    """The pixels (height, width) whose centres lie inside the polygon, by the even-odd rule.
 
-    So a ring inside a ring is a hole, whatever way round it goes, and what leaves the image is not drawn.
+    So a ring inside a ring is a hole, in whichever direction its points go; parts outside the image are not drawn.
     """
     height, width = size
     filled = np.zeros(size, bool)
@@ -46,14 +46,14 @@ def fill_polygon(polygon: Sequence[Sequence[float]], size: tuple[int, int]) -> n
 
 
 def _cross(crossings: np.ndarray[Any, Any], one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
-    """Mark in each row the first pixel whose centre lies behind an edge."""
-    height, places = crossings.shape
+    """Mark in each row the first pixel whose centre lies to the right of an edge."""
+    height, columns = crossings.shape
     (x_top, top), (x_bottom, bottom) = (one, other) if one[1] < other[1] else (other, one)
     first, end = (min(max(int(np.ceil(y - 0.5)), 0), height) for y in (top, bottom))
     if first < end:
         rows = np.arange(first, end)
         xs = x_top + (rows + 0.5 - top) * ((x_bottom - x_top) / (bottom - top))
-        crossings[rows, np.clip(np.ceil(xs - 0.5), 0, places - 1).astype(int)] ^= 1
+        crossings[rows, np.clip(np.ceil(xs - 0.5), 0, columns - 1).astype(int)] ^= 1
 
 
 def is_empty_mask(data: bytes, format: str) -> bool:  # noqa: A002 - as Pillow calls it

@@ -1,4 +1,4 @@
-"""The bytes behind a URL, and where a web server may send us for them."""
+"""Read the bytes of a URL, with a size limit, and check every redirection before following it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from models_py.errors import ImageError
 
 _REDIRECTIONS = 5
 _PART = 1 << 20
-_SENT_ON = frozenset({301, 302, 303, 307, 308})
+_REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 
 
 def fetch(uri: str, allow: Callable[[str], str] | None, most: int) -> bytes:
-    """Read a URL of at most `most` bytes, whatever its server says of its size; `allow` is as for `open_bytes`."""
+    """Read a URL of at most `most` bytes, whatever size its server declares; `allow` is as for `open_bytes`."""
     import fsspec
 
     try:
         if _is_web(uri):
-            return _followed(uri, allow or (lambda target: target), most)
+            return _fetch_web(uri, allow or (lambda target: target), most)
         with fsspec.open(uri, "rb") as opened:
             size = getattr(opened, "size", None)
             data: bytes = b"" if size and size > most else opened.read(most + 1)
@@ -41,38 +41,41 @@ def _is_web(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def _followed(uri: str, allow: Callable[[str], str], most: int) -> bytes:
-    """Read from a web server, asking before every place that it sends to."""
+def _fetch_web(uri: str, allow: Callable[[str], str], most: int) -> bytes:
+    """Read from a web server; every redirection is checked with `allow` before it is followed.
+
+    The HTTP client's own redirects are off: an allowed server could otherwise redirect us to a forbidden address.
+    """
     from fsspec.asyn import sync
     from fsspec.implementations.http import HTTPFileSystem
 
-    files, place = HTTPFileSystem(), uri
+    files, url = HTTPFileSystem(), uri
     for _ in range(_REDIRECTIONS):
-        data, target = sync(files.loop, _get, files, place, most)
+        data, target = sync(files.loop, _get, files, url, most)
         if target is None:
             return data
-        target = urljoin(place, target)
+        target = urljoin(url, target)
         if not _is_web(target):
-            raise ImageError(f"{uri}: sends to {target}, which is no web address")
+            raise ImageError(f"{uri}: redirects to {target}, which is no web address")
         try:
-            place = allow(target)
+            url = allow(target)
         except ImageError as error:
-            raise ImageError(f"{uri}: sends elsewhere: {error}") from error
-    raise ImageError(f"{uri}: sends from place to place, more than {_REDIRECTIONS} times")
+            raise ImageError(f"{uri}: redirects elsewhere: {error}") from error
+    raise ImageError(f"{uri}: redirects more than {_REDIRECTIONS} times")
 
 
-async def _get(files: Any, place: str, most: int) -> tuple[bytes, str | None]:
-    """What is there, or where the server sends to instead."""
+async def _get(files: Any, url: str, most: int) -> tuple[bytes, str | None]:
+    """The content of a URL, or the address to which it redirects."""
     session = await files.set_session()
-    async with session.get(files.encode_url(place), allow_redirects=False) as answer:
-        answer.raise_for_status()
-        if answer.status in _SENT_ON:
-            return b"", answer.headers.get("Location", "")
+    async with session.get(files.encode_url(url), allow_redirects=False) as response:
+        response.raise_for_status()
+        if response.status in _REDIRECT_STATUS:
+            return b"", response.headers.get("Location", "")
         data = bytearray()
-        if (answer.content_length or 0) > most:
-            raise too_large(place, most)
-        async for part in answer.content.iter_chunked(_PART):
+        if (response.content_length or 0) > most:
+            raise too_large(url, most)
+        async for part in response.content.iter_chunked(_PART):
             data += part
             if len(data) > most:
-                raise too_large(place, most)
+                raise too_large(url, most)
         return bytes(data), None

@@ -1,4 +1,4 @@
-"""Archives as publishers offer them, unpacked once beside the warehouse."""
+"""Unpack zip and tar archives beside the warehouse, each content once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
 
 _ORIGIN = ".origin"
-"""Says which archive a folder came from, so that an unchanged archive is not read again."""
+"""A file with the archive's path, size and time, so that an unchanged archive need not be hashed again."""
 
 
 def is_archive(path: str) -> bool:
@@ -27,9 +27,9 @@ def is_archive(path: str) -> bool:
 
 
 def unpacked(archive: Path, into: Path) -> Path:
-    """Unpack an archive and return the folder; one with the same content is not unpacked again.
+    """Unpack an archive and return the folder; the same content is not unpacked twice.
 
-    The folder appears under its name only when it is complete, so a killed run leaves nothing half done.
+    The folder gets its name only when it is complete, so a killed run leaves no half-unpacked folder behind.
     """
     origin = f"{archive.absolute()} {archive.stat().st_size} {archive.stat().st_mtime_ns}"
     for known in into.glob(f"{glob.escape(_stem(archive))}-*/{_ORIGIN}"):
@@ -64,7 +64,7 @@ def _digest(archive: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _need(size: int, partial: Path) -> None:
+def _check_free_space(size: int, partial: Path) -> None:
     free = shutil.disk_usage(partial.parent).free
     if size > free:
         raise FullDiskError(partial.parent, f"{size:,} bytes are to be unpacked, but only {free:,} are free")
@@ -72,7 +72,7 @@ def _need(size: int, partial: Path) -> None:
 
 def _unpack_zip(archive: Path, partial: Path) -> None:
     with zipfile.ZipFile(archive) as file:
-        _need(sum(member.file_size for member in file.infolist()), partial)
+        _check_free_space(sum(member.file_size for member in file.infolist()), partial)
         for member in file.infolist():
             made = file.extract(member, partial)  # drops absolute paths and '..'
             if not member.is_dir():
@@ -83,5 +83,5 @@ def _unpack_zip(archive: Path, partial: Path) -> None:
 def _unpack_tar(archive: Path, partial: Path) -> None:
     with tarfile.open(archive) as file:
         members = file.getmembers()
-        _need(sum(member.size for member in members), partial)
+        _check_free_space(sum(member.size for member in members), partial)
         file.extractall(partial, members, filter="data")  # refuses paths outside and special files

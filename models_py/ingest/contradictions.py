@@ -1,4 +1,4 @@
-"""Images that have other labels under another name: no model can learn from both."""
+"""Find images with the same bytes but different labels under another file name: a model cannot learn from both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Contradiction:
     other_labels: str
 
 
-# Masks lie in files of their own, whose contents are compared by training: here only their labels are.
+# Masks are files of their own, so only their labels are compared here; training compares their contents.
 _LOOKUP = """
 with copies as (
     select sha256

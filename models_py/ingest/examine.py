@@ -1,4 +1,8 @@
-"""From one sample to its rows: read, hash, look at the header, read and check the labels. Runs in worker threads."""
+"""Turn samples into rows: read and hash the image, read its header, read and check the labels. Runs in worker threads.
+
+Nothing here raises because of a bad file: an unreadable image or a wrong label becomes a row of `raw.rejected_files`,
+and everything else of the sample is still loaded.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from models_py.times import TimeLimits
 
 @dataclass(frozen=True, slots=True)
 class ExaminationContext:
-    """What holds for all samples of one run."""
+    """What is the same for all samples of one load: the layout, the known files, limits and options."""
 
     layout: Layout
     known: Mapping[str, KnownFile]
@@ -39,12 +43,12 @@ class ExaminationContext:
     again: bool = False
 
     def first_uri(self, uri: str) -> str | None:
-        """What ids of a file are made from if not from its URI, because it moved or stands where one moved away."""
+        """The name for the ids of a file if it is not its URI: it moved here, or another file moved away from here."""
         entry = self.known.get(uri)
         return self.free_names.get(uri) if entry is None else entry.first_uri
 
     def name_of(self, uri: str) -> str:
-        """What ids of a file are made from."""
+        """The name from which the ids of a file are made."""
         return self.first_uri(uri) or uri
 
 
@@ -58,7 +62,7 @@ class UsableImage:
 
 
 def examine(samples: Sequence[Sample], context: ExaminationContext) -> NewRows:
-    """Turn samples into rows; whatever is wrong with one becomes a reject and leaves its neighbours alone."""
+    """Turn samples into rows; an error in one becomes a reject and does not affect the others."""
     rows = NewRows(samples=len(samples))
     for sample in samples:
         _examine_one(sample, context, rows)
@@ -87,7 +91,10 @@ _GOOD_ROW: Row = ("class", GOOD, *[None] * 10)
 
 
 def _read_image(path: str, context: ExaminationContext, rows: NewRows) -> UsableImage | None:
-    """Read and probe an image, or recall it if it is unchanged; a bad one is rejected and remembered as such."""
+    """Read an image and its header, or take its facts from `raw.files` if it is unchanged.
+
+    A bad image is rejected, and recorded in `raw.files` so that it is not read again.
+    """
     tree = context.layout.tree
     uri = tree.uri(path)
     stat = tree.stat(path)
@@ -134,12 +141,12 @@ def _open_image(path: str, uri: str, stat: FileStat, context: ExaminationContext
 
 
 def may_still_grow(stat: FileStat, patience: float) -> bool:
-    """Whether a file, or what belongs to it, may still be on its way into a landing folder."""
+    """Whether a file changed so recently that it, or a file that belongs to it, may still be being copied."""
     return stat.modified_ns is not None and time.time() - stat.modified_ns / 1e9 < patience
 
 
 def describe(sample: Sample, uri: str, image_id: str, context: ExaminationContext) -> Row:
-    """The row of an inspection, and whether its unit and its time were stated or are made from the file."""
+    """The row of an inspection; its last two columns say whether unit and time were stated or come from the file."""
     inspection_id = hashlib.sha256(f"{context.name_of(uri)}\0{image_id}".encode()).hexdigest()
     captured = _captured_at(sample, context)
     if captured is not None and context.times.refusal(captured) is not None:
@@ -160,7 +167,7 @@ def describe(sample: Sample, uri: str, image_id: str, context: ExaminationContex
 
 
 def _product(sample: Sample, context: ExaminationContext) -> str | None:
-    """A manifest says it of each image; elsewhere it is a folder's name, and who loads it knows better."""
+    """The product: a manifest's column wins over --product; a folder's name does not."""
     if context.layout.states_units:
         return sample.product_type or context.product_type
     return context.product_type or sample.product_type
@@ -170,7 +177,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _captured_at(sample: Sample, context: ExaminationContext) -> datetime | None:
-    """When the picture was taken: as stated, else when its file was written."""
+    """When the picture was taken: the stated time, else the file's modification time."""
     stat = context.layout.tree.stat(sample.image)
     if sample.captured_at or sample.has_bad_time or stat is None or stat.modified_ns is None:
         return sample.captured_at
@@ -181,7 +188,7 @@ def _captured_at(sample: Sample, context: ExaminationContext) -> datetime | None
 
 
 def _reject_time(sample: Sample, uri: str, context: ExaminationContext, rows: NewRows) -> None:
-    """Say that an inspection has no time because the one that it should have had cannot be."""
+    """Add a reject if the time of an inspection is outside the limits; the inspection is loaded without a time."""
     moment = _captured_at(sample, context)
     if moment is None or (refusal := context.times.refusal(moment)) is None:
         return
@@ -193,15 +200,18 @@ def _reject_time(sample: Sample, uri: str, context: ExaminationContext, rows: Ne
 
 
 def _checked_labels(sample: Sample, image: UsableImage, context: ExaminationContext, rows: NewRows) -> list[Row]:
-    """Read a sample's labels, each as columns of raw.annotations from kind to annotated_at, mask's hash, polygon."""
+    """Read and check a sample's labels.
+
+    A row has the columns of raw.annotations from kind to annotated_at, then the hash of the mask, then the polygon.
+    """
     tree = context.layout.tree
-    found: list[Row] = []
+    checked: list[Row] = []
     where = sample.sources[0] if sample.sources else sample.image
     try:
         labels = list(context.layout.labels(sample))
     except OSError as error:
         rows.reject(tree.uri(where), f"unreadable: {error.strerror or error}")
-        return found
+        return checked
     for label in labels:
         if isinstance(label, Reject):
             rows.reject(tree.uri(label.path), label.reason)
@@ -210,12 +220,12 @@ def _checked_labels(sample: Sample, image: UsableImage, context: ExaminationCont
             rows.reject(tree.uri(where), f"{label.label} for {sample.image}: {refusal}; the label is loaded without")
             label = label._replace(annotated_at=None)
         try:
-            found.append(_check(label, image, context))
+            checked.append(_check(label, image, context))
         except ImageError as error:
             rows.reject(tree.uri(label.mask or where), f"{label.label} for {sample.image}: {error}")
         except OSError as error:
             rows.reject(tree.uri(label.mask or where), f"unreadable: {error.strerror or error}")
-    return found
+    return checked
 
 
 def _check(label: Label, image: UsableImage, context: ExaminationContext) -> Row:
@@ -251,11 +261,12 @@ def _mask(label: Label, facts: ImageFacts, context: ExaminationContext) -> tuple
 def _add_labels(
     image: UsableImage, role: str, path: str, labels: list[Row], context: ExaminationContext, rows: NewRows
 ) -> None:
-    """Append a label set, unless it is the one already valid, and remember the file as read."""
+    """Append a label set, unless it is the one that is valid already, and record the file as read."""
     stat = context.layout.tree.stat(path)
     label_set = None
     if labels:
-        # Column 6 is the mask's URI. Rows without a polygon are hashed as before there were any.
+        # Column 6 is the mask's URI. Rows without a polygon are hashed without that column, as they were before it
+        # existed: a reload must find the label sets of older warehouses.
         named = [(*row[:6], context.name_of(row[6]), *row[7:]) if row[6] else row for row in labels]
         hashed = [row if row[-1] else row[:-1] for row in named]
         label_set = hashlib.sha256(repr((context.name_of(image.uri), image.image_id, hashed)).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What ingestion remembers of the files it has read, so that an unchanged one is not opened again."""
+"""Look up files in `raw.files`, which records every file that was loaded, so that unchanged ones are not read again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ semi join wanted on files.uri = wanted.uri
 left join raw.images on files.sha256 = images.image_id
 """
 
-_GONE = f"""
+_VANISHED = f"""
 select files.uri
 from raw.files
 anti join wanted on files.uri = wanted.uri
@@ -52,8 +52,8 @@ order by files.uri
 """
 
 
-def remembered(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, KnownFile]:
-    """Fetch the entries of these files; those never read are absent."""
+def known_files(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, KnownFile]:
+    """Fetch the entries of these files from `raw.files`, by URI; files that were never read have none."""
     with _wanted(con, uris):
         rows = con.execute(_LOOKUP).fetchall()
     return {
@@ -65,30 +65,33 @@ def remembered(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str,
 def vanished(
     con: duckdb.DuckDBPyConnection, uris: Iterable[str], prefixes: Sequence[str], names: StoredUris
 ) -> list[str]:
-    """Name the files that were read below these prefixes and are not among those that are there."""
+    """The files that were loaded from below these prefixes and are not among the ones listed now."""
     if not prefixes:
         return []
     with _wanted(con, uris):
         return [
             names.full(uri)
-            for (uri,) in con.execute(_GONE, {"prefixes": list(prefixes), "prefix": names.prefix}).fetchall()
+            for (uri,) in con.execute(_VANISHED, {"prefixes": list(prefixes), "prefix": names.prefix}).fetchall()
         ]
 
 
 def free_names(con: duckdb.DuckDBPyConnection, uris: Iterable[str]) -> dict[str, str]:
-    """What to make ids from for new files in the place of files that moved away, whose ids are made from that place."""
-    found: dict[str, str] = {}
+    """Names for the ids of new files whose URI is taken as `first_uri` by a file that moved away: `URI#2`, `URI#3`, ...
+
+    Only URIs that need such a name are in the result.
+    """
+    names: dict[str, str] = {}
     if con.execute("select 1 from raw.files where first_uri is not null limit 1").fetchone() is None:
-        return found
-    asked, number = {uri: uri for uri in uris}, 1
-    while asked:
-        with _wanted(con, asked):
+        return names
+    candidates, number = {uri: uri for uri in uris}, 1
+    while candidates:
+        with _wanted(con, candidates):
             rows = con.execute("select distinct first_uri from raw.files semi join wanted on first_uri = wanted.uri")
-            taken = [asked[name] for (name,) in rows.fetchall()]
+            taken = [candidates[name] for (name,) in rows.fetchall()]
         number += 1
-        asked = {f"{uri}#{number}": uri for uri in taken}
-        found.update({uri: name for name, uri in asked.items()})
-    return found
+        candidates = {f"{uri}#{number}": uri for uri in taken}
+        names.update({uri: name for name, uri in candidates.items()})
+    return names
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Masks that a reader drew (from polygons, say) are kept as PNG files named by their content."""
+"""Store masks that a layout drew itself (from COCO's run lengths, say) as PNG files named by their hash."""
 
 from __future__ import annotations
 

@@ -1,9 +1,18 @@
-"""Files that were moved or renamed with their folder, recognised when they are met at their new place.
+"""Recognise files that were moved or renamed together with their folder, when a load meets them at their new place.
 
-A file that is new under its URI is an old one if its bytes and its name are, the old one is gone, and the folder
-explains it: either the path below the loaded root is the same, or the old folder is gone as well. A known file whose
-URI leads to the very same file, through a link or another spelling, is that file. Folders are compared first, for names
-such as 0001.bmp are in many; bytes last, for they have to be read. All URIs here are full, until the tables follow.
+A file with an unknown URI is taken to be a known file that moved if all of this holds:
+
+- name, size and bytes are the same,
+- the old file does not exist any more,
+- the folder explains it: the path below the loaded root is the same, or the old folder is gone as well.
+
+Bytes alone are not enough: a stopped camera writes the same picture under many names. Names alone are not enough
+either: names such as 0001.bmp are in many folders. A known file whose old URI still leads to this very file, through a
+link or another spelling, is that file, without any comparison.
+
+The cheap comparisons come first: names and sizes in SQL, then folders, and the bytes, which have to be read, last. Then
+label files of the same folders follow their images. All URIs in this module are absolute; they are converted to stored
+URIs just before the tables are updated.
 """
 
 from __future__ import annotations
@@ -54,18 +63,18 @@ where files.role in ('image', 'template')
 def follow_moved(
     con: duckdb.DuckDBPyConnection, tree: Tree, paths: Mapping[str, str], known: Mapping[str, KnownFile], command: str
 ) -> list[FolderMove]:
-    """Give known files that are met at a new place (`paths` by URI) their new URI; returns what has moved where."""
+    """Give known files that moved to one of these `paths` (by URI) their new URI; return the folders that moved."""
     uris = tree.uris
     fresh = {uris.full(uri): path for uri, path in paths.items() if uri not in known}
     if not fresh or "://" in tree.root or con.execute("select 1 from raw.files limit 1").fetchone() is None:
         return []
-    found = _same_files(tree, _candidates(con, tree, fresh))
-    if not found:
+    moved = _same_files(tree, _candidates(con, tree, fresh))
+    if not moved:
         return []
-    folders = dict.fromkeys(map(_parted, found))
-    found += _others(con, tree, fresh.keys() - {place.new for place in found}, folders)
-    counts = Counter(map(_parted, found))
-    places = [place._replace(old=uris.stored(place.old), new=uris.stored(place.new)) for place in found]
+    folders = dict.fromkeys(map(_renamed_part, moved))
+    moved += _label_files(con, tree, fresh.keys() - {place.new for place in moved}, folders)
+    counts = Counter(map(_renamed_part, moved))
+    places = [place._replace(old=uris.stored(place.old), new=uris.stored(place.new)) for place in moved]
     with transaction(con):
         rename_everywhere(con, places, f"{command}: moved")
     return [FolderMove(old, new, files) for (old, new), files in counts.most_common()]
@@ -74,7 +83,7 @@ def follow_moved(
 def _candidates(
     con: duckdb.DuckDBPyConnection, tree: Tree, fresh: Mapping[str, str]
 ) -> dict[str, list[_MoveCandidate]]:
-    """Known files of the same name and size, in folders that may be those of the new files; by new URI."""
+    """Known files of the same name and size, in folders that may have become those of the new files; by new URI."""
     import pyarrow as pa
 
     named = [
@@ -95,18 +104,19 @@ def _candidates(
     chosen = _related(folders)
     rows = con.execute("select * from moved_candidates order by all").fetchall() if chosen else []
     con.execute("drop table moved_candidates")
-    found: dict[str, list[_MoveCandidate]] = defaultdict(list)
-    for *names, old_folder, new_folder, tree_folder in rows:
+    candidates: dict[str, list[_MoveCandidate]] = defaultdict(list)
+    for *columns_of_file, old_folder, new_folder, tree_folder in rows:
         if (old_folder, new_folder, tree_folder) in chosen:
-            found[names[2]].append(_MoveCandidate(*names))
-    return found
+            candidate = _MoveCandidate(*columns_of_file)
+            candidates[candidate.new].append(candidate)
+    return candidates
 
 
 _Folders = tuple[str, str, str]
 
 
 def _related(folders: Iterable[_Folders]) -> set[_Folders]:
-    """Of the old folders that a new one may have been, those with the longest path in common from the end."""
+    """Of the old folders that may have become a new one, those that share the longest end of their paths with it."""
     by_new: dict[tuple[str, str], list[_Folders]] = defaultdict(list)
     for item in folders:
         old, new, below = item
@@ -123,13 +133,13 @@ def _related(folders: Iterable[_Folders]) -> set[_Folders]:
 
 
 def _shared(old: str, new: str) -> int:
-    """How many parts two paths have in common, from the end."""
+    """How many parts two paths have in common, counted from the end."""
     ends = zip(reversed(old.split("/")), reversed(new.split("/")), strict=False)
     return next((count for count, (one, other) in enumerate(ends) if one != other), 0)
 
 
 def _same_files(tree: Tree, candidates: Mapping[str, list[_MoveCandidate]]) -> list[NewPlace]:
-    """Of the candidates, those that are the same file or are gone and had the same bytes; each once."""
+    """The candidates that are the same file, or are gone and had the same bytes; each old file at most once."""
     gone = {item.old for items in candidates.values() for item in items if not os.path.exists(item.old)}
     moved = {new: items[0].path for new, items in candidates.items() if any(item.old in gone for item in items)}
     with ThreadPoolExecutor() as pool:
@@ -153,12 +163,12 @@ def _same_files(tree: Tree, candidates: Mapping[str, list[_MoveCandidate]]) -> l
 def _hash(tree: Tree, path: str) -> str | None:
     try:
         return hashlib.sha256(tree.read(path)).hexdigest()
-    except OSError:  # the load that follows will say why
+    except OSError:  # the load that follows rejects the file with the reason
         return None
 
 
-def _parted(place: NewPlace) -> tuple[str, str]:
-    """The folders, or else the files, that were renamed: both URIs without the end that they have in common."""
+def _renamed_part(place: NewPlace) -> tuple[str, str]:
+    """The folder (or file) that was renamed, old and new: both URIs without the end that they have in common."""
     shared = _shared(place.old, place.new)
     return _up(place.old, shared), _up(place.new, shared)
 
@@ -167,10 +177,10 @@ def _up(uri: str, parts: int) -> str:
     return uri if not parts else "/".join(uri.split("/")[:-parts]) or "/"
 
 
-def _others(
+def _label_files(
     con: duckdb.DuckDBPyConnection, tree: Tree, fresh: Iterable[str], folders: Iterable[tuple[str, str]]
 ) -> list[NewPlace]:
-    """Label files and whatever else moved along with the images of these folders."""
+    """Label files and all other known files that moved along with the images of these folders."""
     came_from: dict[str, list[str]] = defaultdict(list)
     for old, new in folders:
         came_from[new].append(old)
@@ -185,8 +195,8 @@ def _others(
         "order by uri",
         [list(map(tree.uris.stored, places))],
     ).fetchall()
-    found: dict[str, NewPlace] = {}
+    by_new: dict[str, NewPlace] = {}
     for old in (tree.uris.full(uri) for (uri,) in known):
         if not os.path.exists(old) or os.path.realpath(old) == places[old]:
-            found.setdefault(places[old], NewPlace(old, places[old]))
-    return list(found.values())
+            by_new.setdefault(places[old], NewPlace(old, places[old]))
+    return list(by_new.values())

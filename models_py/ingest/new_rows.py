@@ -1,4 +1,4 @@
-"""The rows of one batch, keyed so that none is stored twice. Light to import: worker processes need it."""
+"""The rows of one batch, keyed so that none is stored twice. Must stay quick to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLES = ("images", "inspections", "annotations", "templates", "rejected_files",
 
 @dataclass(slots=True)
 class NewRows:
-    """Rows by table, keyed by what identifies them; the first of a key wins, as it would in a serial run."""
+    """Rows by table and primary key; of two rows with one key the first is kept, as in a run without threads."""
 
     images: dict[str, Row] = field(default_factory=dict)
     inspections: dict[str, Row] = field(default_factory=dict)
@@ -21,7 +21,7 @@ class NewRows:
     rejected_files: dict[tuple[str, str], Row] = field(default_factory=dict)
     files: dict[str, Row] = field(default_factory=dict)
     several_frames: list[str] = field(default_factory=list)
-    """Files of which the first frame is used."""
+    """Files with several frames, of which the first is used."""
     samples: int = 0
     bytes_read: int = 0
 

@@ -1,4 +1,4 @@
-"""Files that lie elsewhere than where they were loaded, because their user says so: `duckspect relocate`."""
+"""`duckspect relocate`: tell the warehouse that files which it has loaded are at another place now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class FolderMove:
-    """How many files of one folder, or a file, are found at another place."""
+    """A folder (or file) that moved, and how many known files moved with it."""
 
     old: str
     new: str
@@ -36,30 +36,30 @@ class FolderMove:
 
 @dataclass(frozen=True, slots=True)
 class Relocation(FolderMove):
-    """A move that the user stated: which tables follow in how many rows, and how many of the files are not there."""
+    """A move that the user stated: rows updated by table, and how many of the files are missing at the new place."""
 
     rows: Mapping[str, int]
     missing: int = 0
 
 
 class _Known(NamedTuple):
-    """What the warehouse has of a file: size and hash of what was used when it was loaded."""
+    """A file in the warehouse: URI, and size and hash from when it was loaded (None if it was not read then)."""
 
     uri: str
     size: int | None
     sha256: str | None
 
 
-def _unheard(done: int, total: int) -> None:
-    """Tell nobody."""
+def _no_progress(done: int, total: int) -> None:
+    """The default for `progress`: do nothing."""
 
 
 def relocate(
-    con: duckdb.DuckDBPyConnection, old: str, new: str, *, force: bool = False, progress: Progress = _unheard
+    con: duckdb.DuckDBPyConnection, old: str, new: str, *, force: bool = False, progress: Progress = _no_progress
 ) -> Relocation:
-    """Say that what was loaded from `old` (a folder, file or URL) is at `new` now.
+    """Update the warehouse for files that were loaded from `old` (a folder, file or URL) and are at `new` now.
 
-    Refuses unless all that was used is there with the bytes it had; with `force`, whatever is there.
+    Refuses unless every file that was read is there with the same bytes; `force` skips this check.
     """
     uris = stored_uris(con)
     target = _place(new)
@@ -71,13 +71,13 @@ def relocate(
         )
     there = {item.uri: target + uris.full(item.uri)[len(source) :] for item in known}
     used = [item for item in known if item.size is not None]
-    found = _find(target, [there[item.uri] for item in used])
-    missing = [there[item.uri] for item in used if there[item.uri] not in found]
-    same = _compare(used, there, found, progress)
+    stats = _find(target, [there[item.uri] for item in used])
+    missing = [there[item.uri] for item in used if there[item.uri] not in stats]
+    same = _compare(used, there, stats, progress)
     if not force:
-        changed = [there[item.uri] for item in used if item not in same and there[item.uri] in found]
+        changed = [there[item.uri] for item in used if item not in same and there[item.uri] in stats]
         _check_there(source, target, len(used), missing, changed)
-    versions = {item.uri: found[there[item.uri]].version for item in same if item.sha256}
+    versions = {item.uri: stats[there[item.uri]].version for item in same if item.sha256}
     places = [NewPlace(item.uri, uris.stored(there[item.uri]), versions.get(item.uri)) for item in known]
     _check_free(con, places)
     with transaction(con):
@@ -92,7 +92,7 @@ def _place(path: str) -> str:
 
 
 def _loaded(con: duckdb.DuckDBPyConnection, uris: StoredUris, old: str) -> tuple[str, list[_Known]]:
-    """What is known below a place, as it is or as it was spelled before links were followed."""
+    """The place from which files were loaded, and these files; `old` may be spelled with or without links resolved."""
     given = str(Path(old.removeprefix("file://")).expanduser())
     spellings = (
         [_place(old)] if "://" in old else [_place(old), os.path.abspath(given), os.path.join(os.getcwd(), given)]
@@ -118,7 +118,7 @@ def _loaded(con: duckdb.DuckDBPyConnection, uris: StoredUris, old: str) -> tuple
 
 
 def _roots(con: duckdb.DuckDBPyConnection, uris: StoredUris) -> list[str]:
-    """The few folders that hold all known files: their own, or the next ones above until there are few."""
+    """At most three folders that contain all known files, for an error message."""
     rows = con.execute("select distinct parse_dirpath(uri, 'forward_slash') from raw.files").fetchall()
     folders = {uris.full(folder) if folder else uris.prefix.rstrip("/") for (folder,) in rows}
     while len(folders) > _NAMED:
@@ -128,26 +128,26 @@ def _roots(con: duckdb.DuckDBPyConnection, uris: StoredUris) -> list[str]:
 
 
 def _find(target: str, files: Sequence[str]) -> dict[str, FileStat]:
-    """What there is of these files."""
+    """Size and version of those of these files that exist."""
     if "://" in target:
         tree = Tree(RemoteStore(target))
         return {tree.uri(path): stat for path, stat in tree.files.items()}
-    store, found = LocalStore("/"), dict[str, FileStat]()
+    store, stats = LocalStore("/"), dict[str, FileStat]()
     for file in files:
         try:
             stat = store.stat(file)
         except OSError:
             continue
         if stat.size >= 0:
-            found[file] = stat
-    return found
+            stats[file] = stat
+    return stats
 
 
 def _compare(
-    known: Sequence[_Known], there: Mapping[str, str], found: Mapping[str, FileStat], progress: Progress
+    known: Sequence[_Known], there: Mapping[str, str], stats: Mapping[str, FileStat], progress: Progress
 ) -> set[_Known]:
-    """The files that have their size, and their bytes where a hash of them is on record."""
-    alike = [item for item in known if (stat := found.get(there[item.uri])) and stat.size == item.size]
+    """The files with the same size, and the same bytes where a hash was stored."""
+    alike = [item for item in known if (stat := stats.get(there[item.uri])) and stat.size == item.size]
     same: set[_Known] = set()
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(lambda item: item.sha256 and _hash(there[item.uri]), alike)
@@ -163,7 +163,7 @@ def _hash(place: str) -> str | None:
 
     try:
         return hashlib.sha256(open_bytes(place)).hexdigest()
-    except DuckspectError:  # it cannot be read, so it is not what was loaded
+    except DuckspectError:  # a file that cannot be read counts as changed
         return None
 
 

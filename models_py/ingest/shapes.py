@@ -1,4 +1,4 @@
-"""Boxes and polygons as given, in pixels of the image, checked against it."""
+"""Convert boxes and polygons from a label file to pixels of the image, and check that they lie inside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROUNDING = 0.01
 
 
 def polygon_in_pixels(label: Label, facts: ImageFacts) -> Polygon:
-    """The points as given, in pixels. Some tools set them on edges, some on centres of pixels: one may lie outside."""
+    """The points in pixels. One pixel outside is allowed: some tools mean pixels' edges, others their centres."""
     width, height = facts.width, facts.height
     frame_width, frame_height = label.frame or (width, height)
     scales = width / frame_width, height / frame_height
@@ -34,7 +34,7 @@ def polygon_in_pixels(label: Label, facts: ImageFacts) -> Polygon:
 
 
 def bounds_in_image(polygon: Polygon, facts: ImageFacts) -> Box:
-    """The box of a polygon, inside the image."""
+    """The bounds of a polygon, clipped to the image."""
     x1, y1, x2, y2 = bounds(polygon)
     x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(facts.width)), min(y2, float(facts.height))
     if x1 >= x2 or y1 >= y2:
@@ -43,7 +43,7 @@ def bounds_in_image(polygon: Polygon, facts: ImageFacts) -> Box:
 
 
 def box_in_pixels(label: Label, facts: ImageFacts) -> Box | tuple[None, None, None, None]:
-    """A box as given, in pixels; raise ImageError if it is none or leaves the image."""
+    """The box in pixels; raise ImageError if it is empty or leaves the image."""
     if label.box is None:
         return None, None, None, None
     width, height = facts.width, facts.height

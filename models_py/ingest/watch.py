@@ -1,4 +1,4 @@
-"""A landing folder: load what arrives, once it is completely written."""
+"""Watch a landing folder and load each file once it is completely written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from models_py.errors import LayoutError, WarehouseError
-from models_py.ingest.load import Announce, IngestOptions, IngestReport, ingest, open_tree
+from models_py.ingest.load import Announce, ingest, open_tree
+from models_py.ingest.options import IngestOptions, IngestReport
 from models_py.layouts import FileStat, Tree
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Open = Callable[[], AbstractContextManager["duckdb.DuckDBPyConnection"]]
 
 PATIENCE = 60.0
-"""Seconds without a change after which an incomplete file is taken to be broken."""
+"""Seconds without a change after which an incomplete file is rejected as broken."""
 
 
 def watch(
@@ -34,12 +35,12 @@ def watch(
     announce: Announce,
     look: Callable[[], None] = lambda: None,
 ) -> Iterator[IngestReport]:
-    """Look at a folder again and again; yield a report for each pass that loaded or rejected something.
+    """List a folder every so many seconds; yield a report for each load that added or rejected something.
 
-    `look` is called after every look, whatever it found.
+    `look` is called after every listing, whatever it found.
 
-    A file is taken when two looks in a row saw the same size and time. The warehouse is open only while a pass has
-    something to write, so that others can read it in between; if it is in use, the pass is made at the next look.
+    A file is loaded when two listings in a row show the same size and time. The warehouse is open only while a load has
+    something to write, so that others can use it in between; if it is in use, the load happens after the next listing.
     """
     seen: dict[str, FileStat] = {}
     loaded: dict[str, FileStat] = {}
@@ -50,10 +51,10 @@ def watch(
         settled = {name: stat for name, stat in tree.files.items() if _is_settled(stat, seen.get(name), every)}
         seen = tree.files
         if settled and (settled != loaded or _any_young(settled, every)):
-            report = _pass(open_warehouse, Tree(tree.store, settled, tree.files), files, options, announce)
+            report = _load(open_warehouse, Tree(tree.store, settled, tree.files), files, options, announce)
             if report is not None:
                 loaded = settled
-                if report.vanished == lost:  # said before
+                if report.vanished == lost:  # reported before
                     report = replace(report, vanished=0, vanished_files=())
                 else:
                     lost = report.vanished
@@ -68,12 +69,12 @@ def _is_settled(stat: FileStat, before: FileStat | None, every: float) -> bool:
 
 
 def _any_young(files: dict[str, FileStat], every: float) -> bool:
-    """Whether a file that was left because it may still grow has to be looked at again."""
+    """Whether a file is so new that a load may have skipped it as still growing, so another load is needed."""
     limit = time.time() - PATIENCE - 2 * every
     return any(stat.modified_ns is not None and stat.modified_ns / 1e9 > limit for stat in files.values())
 
 
-def _pass(
+def _load(
     open_warehouse: Open, tree: Tree, files: Path, options: IngestOptions, announce: Announce
 ) -> IngestReport | None:
     try:
@@ -84,6 +85,6 @@ def _pass(
             return None
         raise
     except LayoutError:
-        if options.layout is None and not tree.images:  # nothing to recognise yet
+        if options.layout is None and not tree.images:  # no image yet, so no layout can be recognised
             return None
         raise

@@ -1,4 +1,4 @@
-"""How rows enter the warehouse: a batch in one transaction, nothing twice."""
+"""Write batches of rows to the `raw` tables: one transaction for each, and no row twice."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
 }
 
-# A label set is written whole or not at all, so its presence is all that has to be looked up: a unique index on the
-# annotations would cost more than everything else that is written.
+# A label set is written completely or not at all, so it is enough to look up its id. A unique index on the annotations
+# would take longer than everything else that is written.
 _APPEND = {
     "images": "insert into raw.images by name select *, now() as ingested_at from batch on conflict do nothing",
     "annotations": """
@@ -82,14 +82,15 @@ _APPEND = {
         select *, now() as seen_at from batch anti join raw.rejected_files as known using (uri, reason)
     """,
 }
-_INSPECT = """
+_ADD_INSPECTIONS = """
 insert into raw.inspections by name
 select * exclude (is_unit_stated, is_time_stated), now() as ingested_at from batch on conflict do nothing
 """
-_FORGET = "delete from raw.files using batch where files.uri = batch.uri"
-_REMEMBER = "insert into raw.files by name select *, now() as seen_at from batch"
+_DELETE_FILES = "delete from raw.files using batch where files.uri = batch.uri"
+_ADD_FILES = "insert into raw.files by name select *, now() as seen_at from batch"
 
-# What a load states goes before what is stored; what it does not state, or made from the file itself, changes nothing.
+# A value that a load states replaces the stored one. A missing value, or one made from the file's name or time, does
+# not.
 _CORRECTED = """
 create or replace temp table corrected_inspections as
 select
@@ -135,21 +136,19 @@ _KINDS = {"boxes": "box", "polygons": "polygon", "masks": "mask", "classes": "cl
 def write(con: duckdb.DuckDBPyConnection, rows: NewRows, command: str) -> RowCounts:
     """Store a batch in one transaction: correct known inspections, append new rows, bring `raw.files` up to date."""
     with transaction(con):
-        found_corrected, found_inspections = _run(con, "inspections", rows.inspections, _CORRECTED, _INSPECT)
-        corrected = _count(found_corrected)
+        correction, insertion = _run(con, "inspections", rows.inspections, _CORRECTED, _ADD_INSPECTIONS)
+        corrected = _count(correction)
         _correct(con, corrected, command)
-        done = {table: _run(con, table, getattr(rows, table), sql)[0] for table, sql in _APPEND.items()}
-        _run(con, "files", rows.files, _FORGET, _REMEMBER)
-    kinds = Counter(kind for (kind,) in done.pop("annotations"))
-    added = {table: _count(found) for table, found in done.items()}
+        results = {table: _run(con, table, getattr(rows, table), sql)[0] for table, sql in _APPEND.items()}
+        _run(con, "files", rows.files, _DELETE_FILES, _ADD_FILES)
+    kinds = Counter(kind for (kind,) in results.pop("annotations"))
+    added = {table: _count(result) for table, result in results.items()}
     of_kind = {name: kinds[kind] for name, kind in _KINDS.items()}
-    return RowCounts(
-        inspections=_count(found_inspections), annotations=kinds.total(), corrected=corrected, **added, **of_kind
-    )
+    return RowCounts(inspections=_count(insertion), annotations=kinds.total(), corrected=corrected, **added, **of_kind)
 
 
 def correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command: str) -> RowCounts:
-    """Apply what a load states of inspections whose files it need not open."""
+    """Correct inspections whose files are unchanged by the values that a load states."""
     with transaction(con):
         corrected = _count(_run(con, "inspections", inspections, _CORRECTED)[0])
         _correct(con, corrected, command)
@@ -157,7 +156,7 @@ def correct(con: duckdb.DuckDBPyConnection, inspections: dict[str, Row], command
 
 
 def _correct(con: duckdb.DuckDBPyConnection, count: int, command: str) -> None:
-    """Keep the rows that are corrected as they were in raw.superseded_inspections, and change them."""
+    """Copy the rows that are corrected to raw.superseded_inspections, and change them."""
     if count:
         con.execute(_SUPERSEDE, {"command": command})
         con.execute(_CORRECT)
@@ -165,7 +164,7 @@ def _correct(con: duckdb.DuckDBPyConnection, count: int, command: str) -> None:
 
 
 def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], *statements: str) -> list[list[Any]]:
-    """Run statements that read the rows as `batch`; the rows that each gives, one with a count if it returns none."""
+    """Run statements that read the rows as `batch`; return the result of each, which for an insert is a count."""
     if not rows:
         return [[] for _ in statements]
     columns = _COLUMNS[table]
@@ -183,5 +182,5 @@ def _run(con: duckdb.DuckDBPyConnection, table: str, rows: dict[Any, Row], *stat
         con.unregister("batch")
 
 
-def _count(found: list[Any]) -> int:
-    return int(found[0][0]) if found else 0
+def _count(result: list[Any]) -> int:
+    return int(result[0][0]) if result else 0

@@ -1,4 +1,10 @@
-"""The warehouse file: where it is, how it is opened, and how its schema comes to be."""
+"""The warehouse file: where it is, how it is opened, and how its schema is brought up to date.
+
+The schema is numbered SQL files in `sql/schema`, each applied once and recorded in `schema_migrations`. All that a
+warehouse lacks are applied in one transaction, so a failed or killed upgrade leaves the schema it had. The hash in
+`schema_migrations` says whether the files applied are the files of this program: two builds that number different files
+alike must not write into each other's tables. A warehouse with other hashes can still be read.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +30,11 @@ ENVIRONMENT_VARIABLE = "DUCKSPECT_WAREHOUSE"
 DEFAULT_PATH = "warehouse.duckdb"
 
 SCHEMAS = ("raw", "ml", "staging", "intermediate", "reference", "ml_builds", "work")
-_MOMENT, _STEP = 2.0, 0.05
-_COPY = re.compile(r"\.(published|read-[\d-]+)$")  # copies for readers share the folder of what they are copies of
+_TRAINING_PATIENCE, _STEP = 2.0, 0.05
+"""Seconds to wait for a training that writes an epoch (it takes about 0.05 s), and between two tries."""
+_COPY = re.compile(r"\.(published|read-[\d-]+)$")  # copies for readers share the files folder of their original
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql$")
-_LEDGER = """
+_MIGRATIONS_TABLE = """
 create table if not exists schema_migrations (
     version integer primary key,
     name varchar not null,
@@ -63,13 +70,13 @@ def warehouse_path(path: str | Path | None = None) -> Path:
 
 
 def files_folder(path: str | Path | None = None) -> Path:
-    """The folder beside `warehouse.duckdb` for what is unpacked, drawn or kept: `warehouse_files`."""
+    """The folder beside `warehouse.duckdb` for archives, masks, artifacts and kept images: `warehouse_files`."""
     warehouse = warehouse_path(path)
     return warehouse.with_name(f"{_COPY.sub('', warehouse.stem)}_files")
 
 
 def runs_folder(path: str | Path | None = None) -> Path:
-    """Where trainings keep their checkpoints: a folder for each, locked while it runs."""
+    """The folder with one folder per training, for its checkpoints; a training locks its own while it runs."""
     return files_folder(path) / "runs"
 
 
@@ -80,7 +87,7 @@ def file_of(con: duckdb.DuckDBPyConnection) -> Path | None:
 
 
 def sql_folder() -> Path:
-    """Where the SQL is: inside an installed package, else at the top of the repository."""
+    """The folder of the SQL files: inside an installed package, else at the top of the repository."""
     packaged = Path(__file__).parents[1] / "sql"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "sql"
 
@@ -88,18 +95,18 @@ def sql_folder() -> Path:
 def migrations(folder: Path | None = None) -> list[Migration]:
     """Read the schema files in order."""
     files = sorted((folder or sql_folder() / "schema").glob("*.sql"))
-    found = [Migration(int(m[1]), file.name, file.read_text()) for file in files if (m := _MIGRATION.match(file.name))]
-    if [migration.version for migration in found] != list(range(1, len(found) + 1)):
+    known = [Migration(int(m[1]), file.name, file.read_text()) for file in files if (m := _MIGRATION.match(file.name))]
+    if [migration.version for migration in known] != list(range(1, len(known) + 1)):
         raise WarehouseError(f"{folder or sql_folder()}: schema files must be numbered 0001, 0002, ... without a gap.")
-    return found
+    return known
 
 
 def open_warehouse(
-    path: str | Path | None = None, *, read_only: bool = False, patience: float = _MOMENT
+    path: str | Path | None = None, *, read_only: bool = False, patience: float = _TRAINING_PATIENCE
 ) -> duckdb.DuckDBPyConnection:
-    """Open the warehouse, bringing its schema up to date first; a newer one is refused and left as it is.
+    """Open the warehouse and bring its schema up to date; a newer schema is refused and left as it is.
 
-    Where a training may have it for the moment of writing an epoch, that is waited for, at most for `patience` seconds.
+    If a training is running, wait up to `patience` seconds for it to close the file. No other process is waited for.
     """
     file = warehouse_path(path)
     if read_only and not file.exists():
@@ -108,7 +115,8 @@ def open_warehouse(
         raise WarehouseError(
             f"There is no folder {file.parent} for the warehouse {file.name}. Make it, or choose another."
         )
-    if file.name.split(".")[0].lower() in SCHEMAS:  # to DuckDB, raw.images could then be a table of the database raw
+    # DuckDB names the database after the file: in raw.duckdb, `raw.images` could mean a table of the database `raw`.
+    if file.name.split(".")[0].lower() in SCHEMAS:
         raise WarehouseError(
             f"{file.name}: a warehouse cannot be named after one of its schemas ({', '.join(SCHEMAS)}). "
             "Rename the file."
@@ -124,17 +132,17 @@ def open_warehouse(
 
 
 def probe(file: Path) -> None:
-    """Raise WarehouseError at once if a warehouse cannot be written now, before anything slow begins."""
+    """Raise WarehouseError if a warehouse cannot be written now; call it before slow work begins."""
     _connect(file, read_only=False).close()
 
 
-def _connect(file: Path, *, read_only: bool, patience: float = _MOMENT) -> duckdb.DuckDBPyConnection:
-    until = time.monotonic() + patience
+def _connect(file: Path, *, read_only: bool, patience: float = _TRAINING_PATIENCE) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + patience
     while True:
         try:
             return _connect_now(file, read_only=read_only)
         except BusyWarehouseError:
-            if time.monotonic() >= until or not _is_training(file):
+            if time.monotonic() >= deadline or not _is_training(file):
                 raise
             time.sleep(_STEP)
 
@@ -150,7 +158,9 @@ def _connect_now(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(file, read_only=read_only)
     except duckdb.Error as error:
         text = str(error)
-        if read_only and "different configuration" in text:  # this process writes it already
+        # DuckDB allows one configuration per file and process: where this process has it open for writing,
+        # a second connection must be opened for writing, too.
+        if read_only and "different configuration" in text:
             return duckdb.connect(file)
         if "Could not set lock" in text or "Conflicting lock" in text:
             holder = f" (process {pid[1]})" if (pid := re.search(r"PID (\d+)", text)) else ""
@@ -167,7 +177,7 @@ def migrate(
 ) -> list[Migration]:
     """Apply the schema files that this warehouse does not have yet, all or none; return those applied.
 
-    With them, or when it lies in another folder than before, its files are called by where they are from there.
+    The same transaction updates the URIs of its files if the warehouse was moved to another folder.
     """
     known = migrations(folder)
     applied = _applied(con)
@@ -187,7 +197,7 @@ def migrate(
         )
     if missing or not (read_only or is_settled(con)):
         with transaction(con):
-            con.execute(_LEDGER)
+            con.execute(_MIGRATIONS_TABLE)
             for migration in missing:
                 _apply(con, migration)
             settle(con)
@@ -195,7 +205,7 @@ def migrate(
 
 
 def _compare(known: list[Migration], applied: dict[int, tuple[str, str]], where: str) -> None:
-    """Refuse a warehouse to which a schema file was applied that is another one here."""
+    """Refuse a warehouse whose applied schema files differ from this program's."""
     for migration in known[: max(applied, default=0)]:
         sha256, by = applied.get(migration.version, ("", "nothing"))
         if sha256 != migration.sha256:
@@ -229,7 +239,7 @@ def applied_version(con: duckdb.DuckDBPyConnection) -> int:
 def _applied(con: duckdb.DuckDBPyConnection) -> dict[int, tuple[str, str]]:
     """The schema files applied to a database: the hash of each, and the version of duckspect that applied it.
 
-    What other parts keep in the table has numbers below 1.
+    Versions below 1 are no schema files: version 0 is the hash of the SQL macros.
     """
     table = con.execute(
         "select 1 from duckdb_tables() where database_name = current_database() "
@@ -243,7 +253,7 @@ def _applied(con: duckdb.DuckDBPyConnection) -> dict[int, tuple[str, str]]:
 
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit what happens inside, or nothing of it."""
+    """Commit at the end of the block; roll back if anything in it raises."""
     con.execute("begin")
     try:
         yield
@@ -254,7 +264,7 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def artifacts_folder(con: duckdb.DuckDBPyConnection) -> Path:
-    """The folder beside the warehouse file that a connection has open."""
+    """The folder of the models' artifacts, beside the warehouse file that a connection has open."""
     file = file_of(con)
     if file is None:
         raise RegistryError("Models are stored beside the warehouse file, but this warehouse is in memory.")

@@ -1,4 +1,8 @@
-"""A folder that one process at a time works in. The operating system frees it, however the process ends."""
+"""A lock on a folder for one process at a time: `flock` on a file in it, released by the system when the process ends.
+
+The file holds the process id, but only for messages: whether the folder is in use is decided by trying to lock. The
+folder may be removed by whoever holds the lock, so after locking we check that the file we locked still has its name.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,23 @@ from types import TracebackType
 from models_py.errors import DuckspectError
 
 _FILE = "lock"
-_TRIES, _MOMENT = 20, 0.01
-"""Somebody who only looks holds the lock for a moment, too."""
-_open: set[int] = set()
+_TRIES, _PAUSE = 20, 0.01
+"""`holder_of` takes the lock for a moment to see whether it is free, so a failed try is repeated."""
+_held_descriptors: set[int] = set()
 
 
 def _close_in_child() -> None:
-    """A copy of this process, which reads images say, does not hold the lock when this one is killed."""
-    for descriptor in _open:
+    """Close the lock files in a forked process: it would otherwise keep the lock after its parent is killed."""
+    for descriptor in _held_descriptors:
         os.close(descriptor)
-    _open.clear()
+    _held_descriptors.clear()
 
 
 os.register_at_fork(after_in_child=_close_in_child)
 
 
 class FolderLock:
-    """Keeps other processes, and other callers of this one, out of a folder, which is made if it is missing."""
+    """Holds a folder against other processes and other callers in this one; makes the folder if it is missing."""
 
     def __init__(self, folder: Path, what: str) -> None:
         file = folder / _FILE
@@ -38,14 +42,14 @@ class FolderLock:
                 holder = _holder(descriptor)
                 os.close(descriptor)
                 raise DuckspectError(f"{what} already runs in process {holder}. Wait for it, or stop it.")
-            if _is_still(descriptor, file):
+            if _has_its_name(descriptor, file):
                 break
-            os.close(descriptor)  # whoever had it took the folder away
+            os.close(descriptor)  # the last holder removed the folder, so we locked a file without a name
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self.folder = folder
         self._descriptor: int | None = descriptor
-        _open.add(descriptor)
+        _held_descriptors.add(descriptor)
 
     def __enter__(self) -> FolderLock:
         return self
@@ -56,14 +60,14 @@ class FolderLock:
         self.close()
 
     def close(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         if self._descriptor is not None:
-            _open.discard(self._descriptor)
+            _held_descriptors.discard(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
 
     def clear(self) -> None:
-        """Remove what is in the folder."""
+        """Remove everything in the folder except the lock file."""
         import shutil
 
         for path in self.folder.iterdir():
@@ -74,7 +78,7 @@ class FolderLock:
 
 
 def holder_of(folder: Path) -> int | None:
-    """The process that works in a folder, or None: whoever could take the lock knows that nobody does."""
+    """The id of the process that holds a folder's lock, or None if nobody does."""
     try:
         descriptor = os.open(folder / _FILE, os.O_RDONLY)
     except FileNotFoundError:
@@ -94,19 +98,19 @@ def _take(descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_MOMENT)
+            time.sleep(_PAUSE)
         else:
             return True
     return False
 
 
 def _holder(descriptor: int) -> int:
-    """The number that the holder wrote; 0 in the moment before it has."""
+    """The process id that the holder wrote into the file; 0 if it has not written it yet."""
     text = os.pread(descriptor, 32, 0).decode(errors="replace")
     return int(text) if text.isdecimal() else 0
 
 
-def _is_still(descriptor: int, file: Path) -> bool:
+def _has_its_name(descriptor: int, file: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:

@@ -1,9 +1,13 @@
-"""What a warehouse calls its files, so that it can be moved together with them.
+"""The URIs under which a warehouse stores its files, made so that the warehouse can be moved together with them.
 
-A file below the warehouse's folder is stored by its path from there, such as `images/a.png`; any other by its absolute
-path or URL. `StoredUris` is the one place where the two are turned into each other. The warehouse remembers its folder;
-when it is opened for writing in another one, `settle` decides of every file whether it came along. A copy that is only
-read does not change: where it has no such file beside it, the folder that it remembers is meant.
+A file below the warehouse's folder is stored by its path relative to that folder, such as `images/a.png`; any other
+file by its absolute path or URL. Only `StoredUris` converts between the stored form and what can be opened.
+
+The table `warehouse_location` holds the folder in which the warehouse was last opened for writing. If that is another
+one now, `settle` goes through every stored URI: files that came along keep their relative URI, files that are still
+only in the old folder get their absolute path, and files that are now below the folder become relative. It runs in the
+transaction of the migrations. A copy that is only read cannot be changed, so `StoredUris.full` looks beside the copy
+first, and then in the folder of the original.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class NewPlace(NamedTuple):
-    """A file under its old and its new URI; `version` if it was read there, and has the bytes it had."""
+    """A file's old and new URI; `version` is its modification time there if its bytes were read and are the same."""
 
     old: str
     new: str
@@ -26,21 +30,21 @@ class NewPlace(NamedTuple):
 
 
 def is_relative(uri: str) -> bool:
-    """Whether a URI is relative to the warehouse's folder; `./a.png` is one relative to the current folder."""
+    """Whether a URI is relative to the warehouse's folder. `./a.png` is relative to the current folder instead."""
     return bool(uri) and not uri.startswith(("/", "./", "../", "~", "urn:")) and "://" not in uri
 
 
 @dataclass(frozen=True, slots=True)
 class StoredUris:
-    """Between stored URIs and those that can be opened; in a warehouse without a folder they are the same."""
+    """Converts between stored URIs and those that can be opened; in a database without a folder they are the same."""
 
     folder: str | None = None
-    remembered: str | None = None
-    """The folder of the warehouse of which this one is a copy."""
+    original_folder: str | None = None
+    """The folder of the original warehouse, if this one is a copy of it for readers."""
 
     @property
     def prefix(self) -> str:
-        """What a relative URI lacks."""
+        """What to put before a relative URI to make it absolute: the folder with a slash."""
         return "" if self.folder is None else _below(self.folder)
 
     def full(self, uri: str) -> str:
@@ -48,30 +52,30 @@ class StoredUris:
         if self.folder is None or not is_relative(uri):
             return uri
         path = _below(self.folder) + uri
-        if self.remembered is not None and not os.path.lexists(path):
-            other = _below(self.remembered) + uri
-            return other if os.path.lexists(other) else path
+        if self.original_folder is not None and not os.path.lexists(path):
+            original = _below(self.original_folder) + uri
+            return original if os.path.lexists(original) else path
         return path
 
     def folders(self, known: Iterable[str]) -> Iterator[str]:
-        """The folders that the stored ones, of which '' is the warehouse's own, may be."""
+        """The absolute folders that stored folders may stand for; '' is the warehouse's own."""
         for folder in known:
             if self.folder is None or (folder and not is_relative(folder)):
                 yield folder
                 continue
             yield _below(self.folder) + folder
-            if self.remembered is not None:
-                yield _below(self.remembered) + folder
+            if self.original_folder is not None:
+                yield _below(self.original_folder) + folder
 
     def stored(self, uri: str) -> str:
-        """What to store of a URL, or of an absolute path in which all links were followed."""
+        """The form in which to store a URL, or an absolute path whose links are resolved."""
         if self.folder is None or not uri.startswith(self.prefix):
             return uri
         rest = uri[len(self.prefix) :]
         return rest if is_relative(rest) else uri
 
     def normal(self, uri: str) -> str:
-        """What is stored of a file, however somebody else spells it."""
+        """The stored form of a file, from any spelling of its path."""
         path = uri.removeprefix("file://")
         if "://" in path or path.startswith("urn:"):
             return uri
@@ -83,13 +87,13 @@ def _below(folder: str) -> str:
 
 
 def stored_uris(con: duckdb.DuckDBPyConnection) -> StoredUris:
-    """How the warehouse of a connection calls its files; any other database calls them as everybody does."""
-    here, remembered = _folder(con), _remembered(con)
-    return StoredUris() if remembered is None else StoredUris(here, remembered if remembered != here else None)
+    """The conversion for a connection's warehouse; for a database that is no warehouse it changes nothing."""
+    here, recorded = _folder(con), _recorded_folder(con)
+    return StoredUris() if recorded is None else StoredUris(here, recorded if recorded != here else None)
 
 
 def full_uri(column: str) -> str:
-    """SQL for what `StoredUris.full` says of a column, with `StoredUris.prefix` as `$prefix`."""
+    """SQL that does to a column what `StoredUris.full` does, with `StoredUris.prefix` bound as `$prefix`."""
     return rf"if(regexp_matches({column}, '^(/|\.\.?/|~|urn:)|://'), {column}, $prefix || {column})"
 
 
@@ -98,7 +102,7 @@ def _folder(con: duckdb.DuckDBPyConnection) -> str | None:
     return None if row is None or row[0] is None else os.path.dirname(os.path.realpath(row[0]))
 
 
-def _remembered(con: duckdb.DuckDBPyConnection) -> str | None:
+def _recorded_folder(con: duckdb.DuckDBPyConnection) -> str | None:
     if not _has_table(con):
         return None
     row = con.execute("select folder from warehouse_location").fetchone()
@@ -106,42 +110,42 @@ def _remembered(con: duckdb.DuckDBPyConnection) -> str | None:
 
 
 def _has_table(con: duckdb.DuckDBPyConnection) -> bool:
-    found = con.execute(
+    row = con.execute(
         "select 1 from duckdb_tables() where database_name = current_database() "
         "and schema_name = 'main' and table_name = 'warehouse_location'"
     ).fetchone()
-    return found is not None
+    return row is not None
 
 
 def is_settled(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the warehouse is where it was last opened for writing."""
+    """Whether the warehouse is in the folder in which it was last opened for writing."""
     here = _folder(con)
-    return here is None or not _has_table(con) or _remembered(con) == here
+    return here is None or not _has_table(con) or _recorded_folder(con) == here
 
 
 def settle(con: duckdb.DuckDBPyConnection) -> None:
-    """Have the warehouse's files called as they are from the folder in which it is now, within a transaction.
+    """Update all stored URIs for the folder in which the warehouse is now; call it within a transaction.
 
-    What lies below it becomes relative, in a warehouse made before there were relative URIs too. A file that is not
-    here but still where the warehouse was becomes absolute: the warehouse was copied or moved without it.
+    Files below the folder become relative, also in a warehouse made before there were relative URIs. A file that is not
+    here but still in the old folder becomes absolute: the warehouse was copied or moved without it.
     """
     if is_settled(con):
         return
-    here, before = StoredUris(_folder(con)), StoredUris(_remembered(con))
-    known = dict(_known(con))
-    called = {uri: _called(uri, here, before, state) for uri, state in known.items()}
-    places = [NewPlace(uri, new) for uri, new in called.items() if new != uri and new not in known]
+    here, before = StoredUris(_folder(con)), StoredUris(_recorded_folder(con))
+    known = dict(_known_files(con))
+    new_uris = {uri: _uri_from_here(uri, here, before, state) for uri, state in known.items()}
+    places = [NewPlace(uri, new) for uri, new in new_uris.items() if new != uri and new not in known]
     rename_everywhere(con, places)
     con.execute("delete from warehouse_location")
     con.execute("insert into warehouse_location values (?, now())", [here.folder])
 
 
 _State = tuple[int, str] | None
-"""Size and version of a file when it was loaded, None if it never was."""
+"""Size and version of a file when it was loaded; None for a file that was not loaded itself, such as a drawn mask."""
 
 
-def _known(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, _State]]:
-    """Every URI that a table of `raw` has, as it is stored."""
+def _known_files(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, _State]]:
+    """Every stored URI in the tables of `raw`, with the file's state."""
     rows = con.execute(
         f"select found.uri, files.size_bytes, files.version from ({raw_uris(con)}) as found "
         "left join raw.files on found.uri = files.uri order by found.uri"
@@ -150,24 +154,27 @@ def _known(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, _State]]:
         yield uri, None if size is None else (size, version)
 
 
-def _called(uri: str, here: StoredUris, before: StoredUris, state: _State) -> str:
+def _uri_from_here(uri: str, here: StoredUris, before: StoredUris, state: _State) -> str:
     if not is_relative(uri):
         return here.stored(uri)
-    is_left = before.folder is not None and not os.path.lexists(here.full(uri)) and _is_there(before.full(uri), state)
-    return before.full(uri) if is_left else uri
+    old_path = before.full(uri)
+    stayed_behind = before.folder is not None and not os.path.lexists(here.full(uri)) and _is_same(old_path, state)
+    return old_path if stayed_behind else uri
 
 
-def _is_there(path: str, state: _State) -> bool:
-    """Whether there is a file, as it was when it was loaded: another under its name must not pass for it."""
+def _is_same(path: str, state: _State) -> bool:
+    """Whether a file exists with the size and time it had when it was loaded, so that it is not another file."""
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return False
-    return state in (None, (found.st_size, str(found.st_mtime_ns)))
+    return state in (None, (stat.st_size, str(stat.st_mtime_ns)))
 
 
-# raw.superseded_inspections keeps what held before. raw.files has its own rule, for ids are made from its first_uri.
-_HOLDERS = """
+# All tables with a URI follow, those that dbt built and users made too: joins on the URI would find nothing until the
+# next build otherwise. Two are left out: raw.superseded_inspections says where a file was at the time, and raw.files is
+# updated by _UPDATE_FILES, which also keeps the first URI, because ids are made from it.
+_URI_COLUMNS = """
 select columns.schema_name, columns.table_name, columns.column_name
 from duckdb_columns() as columns
 inner join duckdb_tables() as tables using (database_oid, schema_oid, table_oid)
@@ -179,7 +186,7 @@ where
     and (columns.schema_name, columns.table_name) not in (('raw', 'files'), ('raw', 'superseded_inspections'))
 order by all
 """
-_FOLLOW = """
+_UPDATE_FILES = """
 update raw.files
 set
     uri = new_places.new,
@@ -188,7 +195,7 @@ set
 from new_places
 where files.uri = new_places.old
 """
-_KEEP_AS_IT_WAS = """
+_SUPERSEDE = """
 insert into raw.superseded_inspections by name
 select inspections.*, now() as superseded_at, $command as superseded_by
 from raw.inspections
@@ -197,23 +204,24 @@ semi join new_places on inspections.uri = new_places.old
 
 
 def raw_uris(con: duckdb.DuckDBPyConnection) -> str:
-    """SQL for the URIs that `raw` has, each once."""
-    holders = [(table, name) for schema, table, name in _holders(con) if schema == "raw"]
-    parts = [f"select {name} as uri from raw.{table} where {name} is not null" for table, name in holders]
+    """SQL for the distinct URIs in the tables of `raw`."""
+    columns = [(table, name) for schema, table, name in _uri_columns(con) if schema == "raw"]
+    parts = [f"select {name} as uri from raw.{table} where {name} is not null" for table, name in columns]
     return " union ".join([*parts, "select uri from raw.files"])
 
 
-def _holders(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
-    return con.execute(_HOLDERS).fetchall()
+def _uri_columns(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """Schema, table and column of everything that holds URIs."""
+    return con.execute(_URI_COLUMNS).fetchall()
 
 
 def rename_everywhere(
     con: duckdb.DuckDBPyConnection, places: Iterable[NewPlace], command: str | None = None
 ) -> dict[str, int]:
-    """Give files new URIs in every table that names them, within a transaction; rows changed by table.
+    """Give files new URIs in every table that names them, within a transaction; return the rows changed by table.
 
-    No row of raw.files may have a new one already. Ids stay, for they are made from the first URI. With a command,
-    inspections are kept as they were in raw.superseded_inspections.
+    None of the new URIs may be in raw.files already. Ids stay, because they are made from the first URI. With a
+    `command`, the inspections as they were are copied to raw.superseded_inspections.
     """
     import pyarrow as pa
 
@@ -224,15 +232,16 @@ def rename_everywhere(
     con.register("new_places", pa.Table.from_pylist(rows, schema=names))
     try:
         if command is not None:
-            con.execute(_KEEP_AS_IT_WAS, {"command": command})
+            con.execute(_SUPERSEDE, {"command": command})
         counts: dict[str, int] = {}
-        for schema, table, column in _holders(con):
-            done = con.execute(
-                f'update "{schema}"."{table}" as held set {column} = new_places.new from new_places '
-                f"where held.{column} = new_places.old"
+        for schema, table, column in _uri_columns(con):
+            updated = con.execute(
+                f'update "{schema}"."{table}" as target set {column} = new_places.new from new_places '
+                f"where target.{column} = new_places.old"
             ).fetchone()
-            counts[f"{schema}.{table}"] = counts.get(f"{schema}.{table}", 0) + (int(done[0]) if done else 0)
-        done = con.execute(_FOLLOW).fetchone()
-        return {table: count for table, count in (counts | {"raw.files": int(done[0]) if done else 0}).items() if count}
+            counts[f"{schema}.{table}"] = counts.get(f"{schema}.{table}", 0) + (int(updated[0]) if updated else 0)
+        updated = con.execute(_UPDATE_FILES).fetchone()
+        counts["raw.files"] = int(updated[0]) if updated else 0
+        return {table: count for table, count in counts.items() if count}
     finally:
         con.unregister("new_places")
