@@ -1,4 +1,4 @@
-"""The rows a model is trained or judged on: asked for in SQL, checked, split without leaks, and frozen by hash."""
+"""Data sets for training and evaluation: the rows of a SQL query, checked, split without leaks, and frozen by hash."""
 
 from models_py.datasets.freeze import freeze
 from models_py.datasets.locate import locate

@@ -1,4 +1,4 @@
-"""Random changes to a training image that leave its defects what they are; image, mask and boxes move as one."""
+"""Random changes to training images: one affine warp for image, mask and boxes together, and brightness."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Augment:
         return image, mask, boxes
 
     def _matrix(self, rng: np.random.Generator, size: int) -> Array | None:
-        """One 2 x 3 matrix for all moves; pixel centres stay pixel centres under flips and turns."""
+        """One 2 x 3 matrix for flip, turn, zoom and shift; flips and turns map pixel centres onto pixel centres."""
         flips, turns = rng.random(2) < 0.5, rng.integers(4)
         scale = np.exp(rng.uniform(-self.zoom, self.zoom))
         shift = rng.uniform(-self.shift, self.shift, 2) * size
@@ -54,7 +54,7 @@ def _warp(pixels: Array, matrix: Array, method: int) -> Array:
 
 
 def _move(boxes: Array, matrix: Array, size: int) -> Array:
-    """Boxes around the moved corners, clipped to the image; pixel edges lie half a pixel before pixel centres."""
+    """Boxes around the warped corners, clipped to the image. The matrix maps pixel centres, boxes are pixel edges."""
     if not len(boxes):
         return boxes
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) - 0.5

@@ -1,4 +1,4 @@
-"""What the files of a query contain: their hashes, known from ingestion or read, and which of several labels counts."""
+"""Hash the files of a query, and decide which labels count where files of the same bytes have different ones."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Progress = Callable[[int, int], None]
 
 
 def has_raw(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether a connection is one to a warehouse."""
-    found = con.execute("select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'images'").fetchone()
-    return found is not None
+    """Whether a connection has the tables of a warehouse; training also works on a plain DuckDB database."""
+    row = con.execute("select 1 from duckdb_tables() where schema_name = 'raw' and table_name = 'images'").fetchone()
+    return row is not None
 
 
 def find_hashes(con: duckdb.DuckDBPyConnection, uris: Sequence[str], progress: Progress | None) -> dict[str, str]:
-    """The hash of every file; what is missing or broken is named before training starts.
+    """The hash of every file; an error names the files that are missing or broken, before training starts.
 
-    A file that ingestion read, and whose size and time are those of then, is not opened.
+    A file that ingestion has read, and that has the same size and time since, is not read again.
     """
     hashes = _known(con, uris)
     rest = [uri for uri in uris if uri not in hashes]
@@ -85,49 +85,55 @@ def _hash(uri: str) -> str | ImageError:
 
 
 class Content(NamedTuple):
-    """What is said of the bytes of one file."""
+    """The hash of one file and the labels that the query gives it."""
 
     item: ImageRow
     sha256: str
     mask_sha256: tuple[str, ...]
 
     @property
-    def said(self) -> tuple[Any, ...]:
+    def annotation(self) -> tuple[Any, ...]:
+        """The labels with their places; two contents with the same bytes must agree in it."""
         return self.item.labels, self.item.boxes, self.mask_sha256, self.item.polygons
 
 
 def choose(
     con: duckdb.DuckDBPyConnection, contents: Iterable[Content], duplicates: str
 ) -> tuple[list[Content], list[str]]:
-    """Leave one entry for each distinct content; `duplicates` says which counts where labels contradict each other."""
+    """Reduce to one entry per hash; `duplicates` says which one counts where labels contradict each other."""
     by_hash: dict[str, list[Content]] = {}
     for content in contents:
         by_hash.setdefault(content.sha256, []).append(content)
-    disputed = {sha256: found for sha256, found in by_hash.items() if any(c.said != found[0].said for c in found)}
-    if not disputed:
-        return [_merged(found) for found in by_hash.values()], []
+    contradicting = {
+        sha256: copies
+        for sha256, copies in by_hash.items()
+        if any(copy.annotation != copies[0].annotation for copy in copies)
+    }
+    if not contradicting:
+        return [_merged(copies) for copies in by_hash.values()], []
     if duplicates == "refuse":
-        raise DuckspectError(_dispute(list(disputed.values())))
-    files = named([found[0].item.image for found in disputed.values()])
+        raise DuckspectError(_refusal(list(contradicting.values())))
+    files = named([copies[0].item.image for copies in contradicting.values()])
+    count = counted(len(contradicting), "image")
     if duplicates == "drop":
-        agreed = [_merged(found) for sha256, found in by_hash.items() if sha256 not in disputed]
-        return agreed, [f"{counted(len(disputed), 'image')} left out, whose labels contradict each other: {files}."]
-    times = _times(con, [content.item for found in disputed.values() for content in found])
-    for sha256, found in disputed.items():
-        by_hash[sha256] = [_newest(found, times)]
-    note = f"{counted(len(disputed), 'image')} with contradicting labels, of which the newest count: {files}."
-    return [_merged(found) for found in by_hash.values()], [note]
+        kept = [_merged(copies) for sha256, copies in by_hash.items() if sha256 not in contradicting]
+        return kept, [f"{count} left out, whose labels contradict each other: {files}."]
+    times = _times(con, [content.item for copies in contradicting.values() for content in copies])
+    for sha256, copies in contradicting.items():
+        by_hash[sha256] = [_newest(copies, times)]
+    note = f"{count} with contradicting labels, of which the newest count: {files}."
+    return [_merged(copies) for copies in by_hash.values()], [note]
 
 
-def _merged(found: Sequence[Content]) -> Content:
-    """The first of equal contents, with the one split that any of them has."""
-    splits = {content.item.split: content.item.image for content in found if content.item.split}
+def _merged(copies: Sequence[Content]) -> Content:
+    """The first of several copies, with the split that any of them has."""
+    splits = {content.item.split: content.item.image for content in copies if content.item.split}
     if len(splits) > 1:
         (split, image), (other_split, other) = list(splits.items())[:2]
         raise DuckspectError(
             f"{other} ({other_split}) has the bytes of {image} ({split}), but another split. Choose one."
         )
-    first = found[0]
+    first = copies[0]
     first.item.split = next(iter(splits), "")
     return first
 
@@ -138,54 +144,54 @@ _REMEDY = (
 )
 
 
-def _dispute(disputed: Sequence[Sequence[Content]]) -> str:
-    lines = [f"  {_described(found)}" for found in disputed[:NAMED]]
-    more = [f"  and {len(disputed) - NAMED:,} more"] if len(disputed) > NAMED else []
-    head = f"query: {counted(len(disputed), 'image')} with labels that contradict each other:"
+def _refusal(contradicting: Sequence[Sequence[Content]]) -> str:
+    lines = [f"  {_described(copies)}" for copies in contradicting[:NAMED]]
+    more = [f"  and {len(contradicting) - NAMED:,} more"] if len(contradicting) > NAMED else []
+    head = f"query: {counted(len(contradicting), 'image')} with labels that contradict each other:"
     remedy = [_REMEDY]
-    if any(len({content.item.image for content in found}) < len(found) for found in disputed):
+    if any(len({content.item.image for content in copies}) < len(copies) for copies in contradicting):
         remedy.append("Classification learns one class an image: for several, use --task detect or --task segment.")
     return "\n".join([head, *lines, *more, *remedy])
 
 
-def _described(found: Sequence[Content]) -> str:
-    """The files of one content, with what is said under each name."""
-    said: dict[str, list[str]] = {}
-    for content in found:
-        said.setdefault(content.item.image, []).append(_words(content.item))
-    words = [f"{image} ({' / '.join(dict.fromkeys(labels))})" for image, labels in said.items()]
-    is_place = len({text for labels in said.values() for text in labels}) == 1
+def _described(copies: Sequence[Content]) -> str:
+    """The names of files with the same bytes, each with its labels."""
+    labels_of: dict[str, list[str]] = {}
+    for content in copies:
+        labels_of.setdefault(content.item.image, []).append(_label_counts(content.item))
+    words = [f"{image} ({' / '.join(dict.fromkeys(labels))})" for image, labels in labels_of.items()]
+    is_place = len({text for labels in labels_of.values() for text in labels}) == 1
     return " has the bytes of ".join(words) + (", but other places" if is_place else "")
 
 
-def _words(item: ImageRow) -> str:
+def _label_counts(item: ImageRow) -> str:
     counts = Counter(item.labels)
     return ", ".join(f"{count} {label}" if count > 1 else label for label, count in counts.items()) or "good"
 
 
 def _times(con: duckdb.DuckDBPyConnection, items: Sequence[ImageRow]) -> dict[str, Any]:
-    """When the labels of a file were given, for files whose rows do not say so."""
+    """When the labels of a file were given, from the warehouse, for rows without `annotated_at`."""
     if not has_raw(con):
         return {}
     places = stored_uris(con)
     uris = [places.stored(item.image) for item in items if item.annotated_at is None]
-    found = con.execute(
+    rows = con.execute(
         "select uri, max(annotated_at) from raw.current_annotations where uri in (select unnest(?::varchar[])) "
         "group by uri",
         [uris],
     ).fetchall()
-    return {places.full(uri): annotated_at for uri, annotated_at in found}
+    return {places.full(uri): annotated_at for uri, annotated_at in rows}
 
 
-def _newest(found: Sequence[Content], times: Mapping[str, Any]) -> Content:
-    """The content whose labels were given last; of two names at one moment, the last in the alphabet."""
-    dated = [(item.annotated_at if item.annotated_at is not None else times.get(item.image)) for item, *_ in found]
+def _newest(copies: Sequence[Content], times: Mapping[str, Any]) -> Content:
+    """The copy whose labels were given last; of two at the same time, the one whose name is last in the alphabet."""
+    dated = [(item.annotated_at if item.annotated_at is not None else times.get(item.image)) for item, *_ in copies]
     if None not in dated:
-        keys = [(when, content.item.image) for when, content in zip(dated, found, strict=True)]
-        newest = [content for key, content in zip(keys, found, strict=True) if key == max(keys)]
-        if all(content.said == newest[0].said for content in newest):
+        keys = [(when, content.item.image) for when, content in zip(dated, copies, strict=True)]
+        newest = [content for key, content in zip(keys, copies, strict=True) if key == max(keys)]
+        if all(content.annotation == newest[0].annotation for content in newest):
             return newest[0]
     raise DuckspectError(
-        f"duplicates: the query does not say when the labels of {found[0].item.image} were given. "
+        f"duplicates: the query does not say when the labels of {copies[0].item.image} were given. "
         "Add the column annotated_at, or choose -o duplicates=drop."
     )

@@ -1,4 +1,4 @@
-"""From a query to frozen rows: columns checked, rows gathered by image, files hashed, units found, split made."""
+"""Freeze a query's rows: check columns, gather the rows of each image, hash files, find groups, split."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def freeze(
 ) -> FrozenDataset:
     """Run the query and freeze its rows.
 
-    `split` puts every row into one split, as evaluation does. Otherwise the query's `split` column counts, and where
-    it is missing or null, `test` of the units are set apart and `validation` of the rest are held out. `duplicates`
-    says which labels of an image count if they contradict each other: refuse, newest or drop. Raises with the names of
-    what cannot be used.
+    `split` puts every row into one split, as evaluation does. Otherwise the query's column `split` counts; where it is
+    missing or null, the share `test` of the units becomes test rows and `validation` of the rest validation rows.
+    `duplicates` says which labels of an image count if they contradict each other: refuse, newest or drop. An error
+    names the rows and files that cannot be used.
     """
     rows = run(con, query, task)
     images, notes = gather(rows, task)
@@ -56,14 +56,15 @@ def freeze(
     for content in contents:
         units[content.sha256].update(content.item.units)
     groups = find_groups(con, units)
-    chosen, disputes = choose(con, contents, duplicates)
-    examples = sorted((_example(content, split, groups) for content in chosen), key=lambda item: item.sha256)
-    notes += [*disputes, *_spelled_good(task, examples)]
-    ordered = assign(examples, validation, seed, test=test, train_on_good=task == "anomaly")
+    chosen, contradictions = choose(con, contents, duplicates)
+    # Sorted by hash, so that neither the split nor the data set's hash depends on the order of the query's rows.
+    dataset_rows = sorted((_dataset_row(content, split, groups) for content in chosen), key=lambda row: row.sha256)
+    notes += [*contradictions, *_other_words_for_good(task, dataset_rows)]
+    ordered = assign(dataset_rows, validation, seed, test=test, train_on_good=task == "anomaly")
     return FrozenDataset(task, query, ordered, tuple(notes))
 
 
-def _example(content: Content, split: str | None, groups: dict[str, str]) -> DatasetRow:
+def _dataset_row(content: Content, split: str | None, groups: dict[str, str]) -> DatasetRow:
     item = content.item
     return DatasetRow(
         image=item.image,
@@ -79,7 +80,7 @@ def _example(content: Content, split: str | None, groups: dict[str, str]) -> Dat
 
 
 def _check_learnable(task: str, images: Sequence[ImageRow], rows: Sequence[QueryRow]) -> None:
-    """Refuse rows without a defect where defects are learned, and without a good image where these are."""
+    """Refuse rows without any defect where defects are learned, and without any good image for anomaly detection."""
     if task in ("detect", "segment") and not any(item.labels for item in images):
         raise DuckspectError(useless(rows, task))
     if task == "anomaly" and all(item.labels for item in images):
@@ -91,22 +92,22 @@ def _check_learnable(task: str, images: Sequence[ImageRow], rows: Sequence[Query
 
 
 def _check_spelling(labels: Iterable[str]) -> None:
-    """Refuse two classes that are one, written differently: a model would learn to tell them apart by chance."""
+    """Refuse two labels that differ only in case or blanks: a model cannot learn to tell them apart."""
     counts = Counter(labels)
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in sorted(counts):
         spellings[label.strip().lower()].append(label)
-    for found in spellings.values():
-        if len(found) > 1:
-            both = " and ".join(f"{label!r} ({counts[label]:,})" for label in found)
+    for same in spellings.values():
+        if len(same) > 1:
+            both = " and ".join(f"{label!r} ({counts[label]:,})" for label in same)
             raise DuckspectError(
                 f"query: the labels {both} differ in case or blanks alone. Write: lower(label) as label"
             )
 
 
-def _spelled_good(task: str, examples: Iterable[DatasetRow]) -> list[str]:
-    """Say that a class for defect-free images is taken for a defect, because it has another name."""
-    labels = {label for item in examples for label in item.labels} if task == "classify" else set[str]()
+def _other_words_for_good(task: str, rows: Iterable[DatasetRow]) -> list[str]:
+    """Notes about classes such as `ok`, which count as defects because only `good` means defect-free."""
+    labels = {label for row in rows for label in row.labels} if task == "classify" else set[str]()
     others = sorted(label for label in labels if label != GOOD and canonical(label) == GOOD)
     return [
         f"The label {label!r} counts as a defect: the label of defect-free images is good. If it means so, write: "
@@ -116,7 +117,7 @@ def _spelled_good(task: str, examples: Iterable[DatasetRow]) -> list[str]:
 
 
 def _addresses(con: duckdb.DuckDBPyConnection, uris: StoredUris, images: list[str]) -> list[str]:
-    """Where each image is: an image_id is looked up, anything else is a path or URI already."""
+    """The path or URL of each image: an image_id is looked up, anything else is a path or URI already."""
     ids = [image for image in images if len(image) == 64 and not os.path.exists(uris.full(image))]
     known: dict[str, str] = {}
     if ids and has_raw(con):

@@ -1,4 +1,10 @@
-"""What must stay on one side of a split: images of one unit, of one template, or with the same bytes."""
+"""Find the groups of images that a split must keep together, so that validation images are new to the model.
+
+Two images are in one group if they show the same unit, have the same template (golden board) or the same bytes,
+directly or through other images: with units A = {1, 2} and B = {2, 3}, images 1, 2 and 3 are one group. That is a
+union-find over images and units. Units come from the query and, where the warehouse knows the image, from its
+inspections as well.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def find_groups(con: duckdb.DuckDBPyConnection, units: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The group of each image, given by hash with the units that the query names; the warehouse knows of more."""
-    forest = _Forest()
+    """The group of each image; `units` has the units that the query names for each image's hash."""
+    sets = _DisjointSets()
     for sha256, its_units in units.items():
-        forest.join(f"image {sha256}", *(f"unit {unit}" for unit in its_units))
+        sets.join(f"image {sha256}", *(f"unit {unit}" for unit in its_units))
     if has_raw(con):
         ids = list(units)
         inspected = con.execute(
@@ -26,21 +32,21 @@ def find_groups(con: duckdb.DuckDBPyConnection, units: Mapping[str, Iterable[str
             [ids],
         ).fetchall()
         for image_id, unit in inspected:
-            forest.join(f"image {image_id}", f"unit {unit}")
+            sets.join(f"image {image_id}", f"unit {unit}")
         for image_id, template in templates:
-            forest.join(f"image {image_id}", f"image {template}")
-    return {sha256: forest.root(f"image {sha256}") for sha256 in units}
+            sets.join(f"image {image_id}", f"image {template}")
+    return {sha256: sets.root(f"image {sha256}") for sha256 in units}
 
 
-class _Forest:
-    """Disjoint sets; the name of a set is its smallest member, whatever the order of joining."""
+class _DisjointSets:
+    """Union-find. The name of a set is its smallest member, so that it does not depend on the order of joining."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
 
     def root(self, item: str) -> str:
         while (parent := self._parent.setdefault(item, item)) != item:
-            self._parent[item] = self._parent[parent]
+            self._parent[item] = self._parent[parent]  # shortens the path for later look-ups
             item = parent
         return item
 

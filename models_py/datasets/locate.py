@@ -1,4 +1,4 @@
-"""Where the images of frozen rows are now: rows are kept by content, and the warehouse knows where that lies."""
+"""Find the files of frozen rows where they are now: rows are stored with hashes, and the warehouse knows the URIs."""
 
 from __future__ import annotations
 
@@ -30,34 +30,31 @@ where image_id in (select unnest($ids::varchar[])) and mask_uri is not null
 """
 
 
-def locate(con: duckdb.DuckDBPyConnection, examples: Sequence[DatasetRow]) -> tuple[DatasetRow, ...]:
-    """Give each example the place where the warehouse has its image, and masks that are gone the place of their bytes.
+def locate(con: duckdb.DuckDBPyConnection, rows: Sequence[DatasetRow]) -> tuple[DatasetRow, ...]:
+    """Give each row the current path of its image, and of masks that are gone a mask with the same hash.
 
-    What the warehouse does not know stays where it was.
+    Files that the warehouse does not know keep their path.
     """
     if not has_raw(con):
-        return tuple(examples)
+        return tuple(rows)
     uris = stored_uris(con)
-    examples = [item.renamed(uris.full) for item in examples]
-    images = _by_image(con, uris, _IMAGES, [item.sha256 for item in examples])
-    found = [
-        replace(item, image=next(filter(_is_there, [*images[item.sha256], item.image]), item.image))
-        for item in examples
-    ]
-    lost = [item.sha256 for item in found if not all(map(_is_there, item.masks))]
-    masks = _by_image(con, uris, _MASKS, lost) if lost else {}
-    return tuple(_with_masks(item, masks.get(item.sha256, [])) for item in found)
+    rows = [row.renamed(uris.full) for row in rows]
+    images = _by_image(con, uris, _IMAGES, [row.sha256 for row in rows])
+    located = [replace(row, image=next(filter(_is_there, [*images[row.sha256], row.image]), row.image)) for row in rows]
+    without_masks = [row.sha256 for row in located if not all(map(_is_there, row.masks))]
+    masks = _by_image(con, uris, _MASKS, without_masks) if without_masks else {}
+    return tuple(_with_masks(row, masks.get(row.sha256, [])) for row in located)
 
 
 def _by_image(con: duckdb.DuckDBPyConnection, uris: StoredUris, query: str, ids: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
+    by_image: dict[str, list[str]] = defaultdict(list)
     for image_id, uri in con.execute(query, {"ids": list(ids)}).fetchall():
-        found[image_id].append(uris.full(uri))
-    return found
+        by_image[image_id].append(uris.full(uri))
+    return by_image
 
 
 def _is_there(uri: str) -> bool:
-    """Whether a file exists; a URL is taken to."""
+    """Whether a file exists; URLs are assumed to exist."""
     return "://" in uri or os.path.exists(uri)
 
 
@@ -75,5 +72,5 @@ def _with_masks(item: DatasetRow, known: Iterable[str]) -> DatasetRow:
 def _hash(uri: str) -> str | None:
     try:
         return hashlib.sha256(open_bytes(uri)).hexdigest()
-    except ImageError:  # no mask that can be read, so none that is looked for
+    except ImageError:  # a mask that cannot be read is not the one that is looked for
         return None

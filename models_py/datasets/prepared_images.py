@@ -1,4 +1,4 @@
-"""Prepared training images: decoded by a pool of threads, kept in memory while they fit, augmented by seed."""
+"""Training images for a network: decoded and resized by a pool of threads, cached in memory, augmented by seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from models_py.images.decode import decode, decode_mask, open_bytes
 from models_py.images.regions import Polygon, fill_polygon
 from models_py.model.preprocess import Preprocess, Size
 
-_KEPT_BYTES = 2 << 30
+_CACHE_BYTES = 2 << 30
+"""How much of the prepared images is kept in memory between epochs."""
 Array = np.ndarray[Any, Any]
 
 
@@ -53,23 +54,23 @@ class PreparedImages:
         self.preprocess = preprocess
         self._masks = masks
         self._workers = workers or min(8, os.cpu_count() or 1)
-        self._kept: dict[int, PreparedImage] = {}
-        self._room = _KEPT_BYTES
+        self._cache: dict[int, PreparedImage] = {}
+        self._free_bytes = _CACHE_BYTES
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> PreparedImage:
-        """Decode and prepare one example, or take it from memory."""
-        if (kept := self._kept.get(index)) is not None:
-            return kept
+        """Decode and prepare one row's image, or take it from the cache."""
+        if (cached := self._cache.get(index)) is not None:
+            return cached
         sample = self._prepare(self.examples[index])
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with self._lock:
-            if size <= self._room and index not in self._kept:
-                self._room -= size
-                self._kept[index] = sample
+            if size <= self._free_bytes and index not in self._cache:
+                self._free_bytes -= size
+                self._cache[index] = sample
         return sample
 
     def _prepare(self, example: DatasetRow) -> PreparedImage:
@@ -93,7 +94,11 @@ class PreparedImages:
     def stream(
         self, order: Iterable[int], *, augment: Augment | None = None, seed: Sequence[int] = ()
     ) -> Iterator[PreparedImage]:
-        """Yield samples in this order, prepared ahead; the randomness of each depends on seed and place alone."""
+        """Yield samples in this order, prepared ahead by threads.
+
+        Each is augmented by a generator of its own, seeded by `seed` and its place in the order, so that the result
+        does not depend on the number of threads.
+        """
         with ThreadPoolExecutor(self._workers) as pool:
             waiting: deque[Future[PreparedImage]] = deque()
             for place, index in enumerate(order):
@@ -109,7 +114,7 @@ class PreparedImages:
             return sample
         image, mask, boxes = augment(np.random.default_rng(seed), sample.image, sample.mask, sample.boxes)
         sides = (boxes[:, 2:] - boxes[:, :2]).min(1) if len(boxes) else np.zeros(0)
-        kept = sides > 2  # a box moved out of the image is none
+        kept = sides > 2  # drop boxes that were moved out of the image, and slivers of 2 pixels or less
         return PreparedImage(
             sample.example, image, sample.size, mask, boxes[kept], sample.labels[kept] if len(boxes) else sample.labels
         )
@@ -117,7 +122,7 @@ class PreparedImages:
     def batches(
         self, order: Sequence[int], batch: int, *, augment: Augment | None = None, seed: Sequence[int] = ()
     ) -> Iterator[list[PreparedImage]]:
-        """Group the stream; a last batch of one joins the batch before, for batch norm needs two."""
+        """Group the stream into batches. A last batch of one joins the one before: batch norm needs two images."""
         sizes = [batch] * (len(order) // batch) + [len(order) % batch] * bool(len(order) % batch)
         if len(sizes) > 1 and sizes[-1] == 1:
             sizes[-2:] = [sizes[-2] + 1]
@@ -126,7 +131,7 @@ class PreparedImages:
             yield [next(stream) for _ in range(size)]
 
     def shuffled(self, seed: int, epoch: int, weights: Array | None = None) -> list[int]:
-        """The order of an epoch: every example once, or drawn by weight where classes are rare."""
+        """The order of an epoch: every row once, or as many drawn by weight so that rare classes come more often."""
         rng = np.random.default_rng((seed, epoch))
         if weights is None:
             return [int(i) for i in rng.permutation(len(self))]
@@ -134,7 +139,7 @@ class PreparedImages:
 
 
 def read_image(uri: str) -> torch.Tensor:
-    """Decode an image; an error names its file."""
+    """Decode an image; an error names the file."""
     data = open_bytes(uri)
     try:
         return decode(data)
@@ -143,7 +148,7 @@ def read_image(uri: str) -> torch.Tensor:
 
 
 def class_mask(example: DatasetRow, labels: Sequence[str], size: Size) -> Array:
-    """Class numbers of the pixels (height, width): 0 background, i + 1 for labels[i]; later masks lie on top."""
+    """Class numbers of the pixels (height, width): 0 background, i + 1 for labels[i]; later masks overwrite earlier."""
     mask = np.zeros(size, np.uint8)
     places: tuple[str | Polygon, ...] = (*example.masks, *example.polygons)
     for label, place in zip(example.labels, places, strict=True):

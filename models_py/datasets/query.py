@@ -1,7 +1,7 @@
-"""From a query to rows with known columns: what is missing or malformed is said by name.
+"""Run a query and read its columns by their known names; an error names what is missing or malformed.
 
-A newcomer's query says `uri` where we say `image`, or `select *`. So each column has the names under which the
-warehouse knows it, and all others are left in the database.
+A query may say `uri` where we say `image`, or `select *`. So each of our columns has the names under which the
+warehouse has it, and all other columns are not fetched.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAMES = {
     "is_gold": ("is_gold",),
     "annotated_at": ("annotated_at",),
 }
-"""Our columns, and how each may be called; the first that a query has is taken."""
+"""Our columns, and the names that each may have in a query; the first name that it has is taken."""
 
 EXAMPLES = {
     "classify": "select uri as image, label from raw.current_annotations where kind = 'class'",
@@ -44,7 +44,7 @@ _SPELLED = {"validation": "val", "valid": "val", "dev": "val", "training": "trai
 
 
 class QueryRow(NamedTuple):
-    """One row of a query: an image and one label of it; `kind` is what says where the defect is."""
+    """One row of a query: an image and one of its labels; `kind` is class, box, polygon or mask."""
 
     number: int
     image: str
@@ -84,17 +84,17 @@ def run(con: duckdb.DuckDBPyConnection, query: str, task: str) -> QueryRows:
 
 
 def _check_select(con: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Refuse what would change the warehouse: the rows are asked for, nothing else."""
+    """Refuse anything but one SELECT, since a training query must not change the warehouse."""
     import duckdb
 
-    found = [statement.type for statement in con.extract_statements(query)]
-    if found != [duckdb.StatementType.SELECT]:
-        words = " and ".join(str(kind).rpartition(".")[2] for kind in found) or "nothing"
+    kinds = [statement.type for statement in con.extract_statements(query)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        words = " and ".join(str(kind).rpartition(".")[2] for kind in kinds) or "nothing"
         raise DuckspectError(f"query: must be one select, but is {words}. Nothing was run.")
 
 
 def _columns(given: Sequence[str], task: str) -> dict[str, str]:
-    """The query's name of each of our columns that it has."""
+    """Those of our columns that the query has, each with the query's name for it."""
     theirs = {name.lower(): name for name in given}
     found = {
         ours: next(theirs[name] for name in names if name in theirs)
@@ -113,7 +113,7 @@ def _columns(given: Sequence[str], task: str) -> dict[str, str]:
             f"query: must have the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} for {task}, "
             f"but has {', '.join(given) or 'none'}. Example: {EXAMPLES[task]}"
         )
-    unused = {"polygon"} if task == "detect" and has_box else set()  # its bounds are there, and it may be long
+    unused = {"polygon"} if task == "detect" and has_box else set()  # detection needs only its bounds, the box
     return {ours: name for ours, name in found.items() if ours not in unused}
 
 
@@ -143,7 +143,7 @@ def _row(number: int, record: dict[str, Any], task: str) -> QueryRow:
 
 
 def _text(value: Any) -> str | None:
-    """A label or unit as text, for 0 is one too; None if there is none."""
+    """A label or unit as text; None only for NULL and the empty string, since 0 can be a label."""
     return None if value is None or value == "" else str(value)
 
 
@@ -163,7 +163,7 @@ def _box(record: dict[str, Any], where: str) -> Box | None:
 
 
 def _polygon(value: Any, where: str) -> Polygon | None:
-    """Rings of numbers, as they are in the warehouse, or one ring, or either as JSON."""
+    """Rings of numbers as in the warehouse, or a single ring, or either of them as JSON."""
     if value is None or value == "":
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a snapshot is, its hash, and the Parquet file that keeps it beside the model."""
+"""Frozen data sets: their rows, their hash, and the Parquet file in which a model's artifact keeps them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DatasetRow:
 
     @property
     def has_mask(self) -> bool:
-        """Whether pixels of its defects are known."""
+        """Whether the pixels of its defects are known."""
         return bool(self.masks or self.polygons)
 
     @property
@@ -54,22 +54,22 @@ class DatasetRow:
 
 @dataclass(frozen=True)
 class FrozenDataset:
-    """Frozen rows, ordered by content so that the order of a query's rows does not matter."""
+    """Frozen rows, ordered by the hash of the image, so that the order of the query's rows does not matter."""
 
     task: str
     query: str
     examples: tuple[DatasetRow, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """What was left out of the query's rows, in sentences; not kept."""
+    """Sentences about rows of the query that were left out; not written to the file."""
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of contents, labels and splits; where the files lie does not matter."""
+        """Hash of image contents, labels and splits, but not of paths: it stays when files move."""
         digest = hashlib.sha256(self.task.encode())
         for item in self.examples:
             row = _as_dict(item) | {"image": None, "masks": None}
             if not item.polygons:
-                del row["polygons"]  # so that rows without any have the hash that they had before there were polygons
+                del row["polygons"]  # keeps the hashes of data sets from before there were polygons
             digest.update(json.dumps(row, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -82,16 +82,16 @@ class FrozenDataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes to learn: with `good` for whole images, defects alone where good is the background."""
-        found = {label for item in self.examples for label in item.labels}
-        return tuple(sorted(found if self.task == "classify" else found - {GOOD}))
+        """The classes to learn. Only classification has `good`; for other tasks it is the background."""
+        labels = {label for item in self.examples for label in item.labels}
+        return tuple(sorted(labels if self.task == "classify" else labels - {GOOD}))
 
     def counts(self, split: str) -> Counter[str]:
         """Images of each class in a split."""
         return Counter(label for item in self.part(split) for label in set(item.labels) or {GOOD})
 
     def sample(self, split: str, count: int) -> tuple[DatasetRow, ...]:
-        """A few examples, spread evenly over the split, defective ones first."""
+        """A few rows, spread evenly over the split, defective ones first."""
         items = sorted(self.part(split), key=lambda item: (not item.is_defective, item.sha256))
         step = max(len(items) // count, 1)
         return tuple(items[::step][:count])
@@ -116,27 +116,27 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_parquet(snapshot: FrozenDataset, file: Path) -> None:
-    """Keep the rows, with the query and task as the file's metadata."""
-    rows = [_as_dict(item) for item in snapshot.examples]
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({"task": snapshot.task, "query": snapshot.query}))
+def write_parquet(dataset: FrozenDataset, file: Path) -> None:
+    """Write the rows, with the query and task as the file's metadata."""
+    rows = [_as_dict(item) for item in dataset.examples]
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({"task": dataset.task, "query": dataset.query}))
     pq.write_table(table, file, compression="zstd")
 
 
 def read_parquet(file: Path) -> FrozenDataset:
-    """Read rows that were kept; raises if the file is missing or damaged."""
+    """Read rows that `write_parquet` wrote; raises if the file is missing or damaged."""
     try:
         table = pq.read_table(file)
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        return FrozenDataset(metadata["task"], metadata["query"], tuple(_examples(table.to_pylist())))
+        return FrozenDataset(metadata["task"], metadata["query"], tuple(_dataset_rows(table.to_pylist())))
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DuckspectError(f"{file}: the rows kept with the model cannot be read: {error}") from error
 
 
-def _examples(rows: Iterable[dict[str, Any]]) -> Iterator[DatasetRow]:
+def _dataset_rows(rows: Iterable[dict[str, Any]]) -> Iterator[DatasetRow]:
     for row in rows:
         for column in ("labels", "masks", "mask_sha256"):
-            row[column] = tuple(row.get(column) or ())  # older files have no hashes of masks, and no polygons
+            row[column] = tuple(row.get(column) or ())  # files of older versions lack mask_sha256 and polygons
         row["boxes"] = tuple((box[0], box[1], box[2], box[3]) for box in row["boxes"])
         row["polygons"] = tuple(tuple(map(tuple, polygon)) for polygon in row.get("polygons") or ())
         yield DatasetRow(**row)

@@ -1,4 +1,4 @@
-"""Readers of the layouts that inspection data comes in. The order of the imports is the order of auto-detection."""
+"""Layouts of inspection data sets: one reader per file. The order of the imports is the order of auto-detection."""
 
 from models_py.layouts._registry import Layout, layout_named, layouts, recognise, register
 from models_py.layouts._samples import GOOD, Label, Reject, Sample, canonical

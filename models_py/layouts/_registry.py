@@ -1,4 +1,4 @@
-"""The one list of layouts: ingestion, `--layout`, `duckspect layouts`, the documentation and the tests iterate it."""
+"""The list of layouts, which ingestion, `--layout`, `duckspect layouts`, the documentation and the tests iterate."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from models_py.layouts._tree import Tree
 class Layout(ABC):
     """A reader of one publisher's folder structure, made for one tree.
 
-    A subclass says in `example` what the folder looks like and in its docstring what it reads. `samples` lists the
-    images without opening any; `labels` is called only for samples that are new or changed, from several threads.
+    A subclass shows in `example` what the folder looks like and describes in its docstring what it reads. `samples`
+    lists the images without opening any; `labels` is called only for new or changed samples, from several threads.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     example: ClassVar[str]
     is_closed: ClassVar[bool] = True
-    """Everything it reads is listed in the tree; a manifest may point elsewhere."""
+    """Whether it reads only files of the tree. A manifest is not closed: it may name files elsewhere."""
     states_units: ClassVar[bool] = False
-    """Its unit ids are what somebody wrote, and correct those that are stored; others are made from file names."""
+    """Whether its unit ids were written by the user and so correct stored ones; other layouts take them from names."""
 
     def __init__(self, tree: Tree, columns: Mapping[str, str] | None = None) -> None:
         self.tree = tree
@@ -33,14 +33,14 @@ class Layout(ABC):
     @classmethod
     @abstractmethod
     def recognise(cls, tree: Tree) -> str | None:
-        """Say in words what in the tree shows this layout, or None."""
+        """Describe what in the tree shows this layout, or return None if it is another."""
 
     @abstractmethod
     def samples(self) -> Iterable[Sample | Reject]:
-        """List every image once, in a fixed order, and what is evidently wrong with the tree."""
+        """List every image once, in a fixed order, with rejects for files that cannot be used."""
 
     def labels(self, sample: Sample) -> Iterable[Label | Reject]:
-        """Read the labels of one sample; by default those that `samples` already knew."""
+        """Read the labels of one sample; by default those that `samples` has set."""
         return sample.labels
 
 
@@ -48,7 +48,7 @@ _layouts: dict[str, type[Layout]] = {}
 
 
 def register(layout: type[Layout]) -> type[Layout]:
-    """Add a reader to the list; auto-detection asks in order of registration, so the special come first."""
+    """Add a reader to the list; auto-detection tries them in this order, so specific layouts must come first."""
     if layout.name in _layouts:
         raise ValueError(f"two layouts are named {layout.name!r}")
     _layouts[layout.name] = layout

@@ -1,6 +1,7 @@
-"""What every reader speaks: samples (one inspected image each), their labels, and rejects.
+"""What every reader returns: samples (one image each), their labels, and rejects.
 
-Labels and samples are named tuples: they are made by the hundred thousand, in a quarter of a frozen dataclass's time.
+Labels and samples are named tuples because a load makes hundreds of thousands, and a frozen dataclass takes four times
+as long to make.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ Kind = Literal["class", "box", "polygon", "mask"]
 Box = tuple[float, float, float, float]
 
 GOOD = "good"
-"""The one label of a defect-free image, whatever its publisher calls it."""
+"""The label of a defect-free image, whatever word its publisher uses."""
 
 _GOOD_NAMES = frozenset({"good", "ok", "normal", "free", "no_defect", "defect_free", "defect-free"})
 
 
 def canonical(label: str) -> str:
-    """Spell every publisher's word for defect-free as `good`; leave defect names alone."""
+    """Replace every publisher's word for defect-free by `good`; return names of defects unchanged."""
     return GOOD if label.strip().lower() in _GOOD_NAMES else label.strip()
 
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""How publishers call the folders of a split."""
+"""Publishers' folder names for each split."""
 
 
 def split_of(path: str) -> str | None:
-    """Name the split that a folder of the path stands for."""
+    """The split that a folder of the path names."""
     return next((SPLITS[part] for part in path.split("/")[:-1] if part in SPLITS), None)
 
 
 def finite(values: Iterable[Any]) -> tuple[float, ...]:
-    """Read coordinates; a ValueError names the first that is no finite number."""
-    found = []
+    """Convert coordinates to floats; a ValueError names the first that is not a finite number."""
+    numbers = []
     for value in values:
         try:
             number = float(value)
@@ -47,8 +48,8 @@ def finite(values: Iterable[Any]) -> tuple[float, ...]:
             raise ValueError(f"{value!r} is not a number") from None
         if not math.isfinite(number):
             raise ValueError(f"{value!r} is not a finite number")
-        found.append(number)
-    return tuple(found)
+        numbers.append(number)
+    return tuple(numbers)
 
 
 class Label(NamedTuple):
@@ -74,9 +75,9 @@ class Label(NamedTuple):
 class Sample(NamedTuple):
     """One image file and where its labels are.
 
-    `sources` are the label files (masks among them) whose change makes the labels stale. A sample that was not
-    `inspected` (a golden board without its test image) is an image in the warehouse but no inspection. It has a bad
-    time if one was stated that cannot be read.
+    `sources` are the label files (including masks); when one of them changes, the labels are read again. A sample that
+    was not `inspected` (a golden board without its test image) becomes an image in the warehouse but no inspection.
+    `has_bad_time` means that a time was stated but cannot be read.
     """
 
     image: str

@@ -1,4 +1,7 @@
-"""Where the files of a tree are: a local folder, or anything that fsspec knows; and the one name that each file has."""
+"""Access to the files of a tree: a local folder, or a URL of any kind that fsspec supports.
+
+A store also gives each file exactly one URI, however it was reached: links are resolved and URLs normalised.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".crdownload", ".f
 
 
 class FileStat(NamedTuple):
-    """What a listing says of a file; `version` changes when the bytes may have changed.
+    """Size and version of a file as listed; `version` changes when the bytes may have changed.
 
-    Of what cannot be read the size is -1, and the version says why.
+    For a file that cannot be read the size is -1, and the version is the reason.
     """
 
     size: int
@@ -31,11 +34,10 @@ MISSING = FileStat(-1, "missing: there is no such file", None)
 
 
 class FileStore(Protocol):
-    """Where the bytes are: list once, read many, say how the warehouse should call a file.
+    """A place with files: list them once, read them, and give each its URI.
 
-    `root` is the place as it was named, for readers that take a label from its last folder. `uri` is the one name
-    that a file has, however it was reached. `prefixes` begin the URIs of all that `list` names, and of nothing that
-    it leaves out.
+    `root` is the place as the user wrote it, because some readers take a label from its last folder. `prefixes` are
+    the folders whose files are all in `list`: a known file below one of them that is not listed has vanished.
     """
 
     root: str
@@ -48,14 +50,14 @@ class FileStore(Protocol):
 
 
 class LocalStore:
-    """Files below a local folder (or one file in it); hidden and unfinished files do not exist."""
+    """Files below a local folder (or one file in it), without hidden and unfinished files."""
 
     def __init__(self, root: str, only: str | None = None) -> None:
         self.root = _absolute(root)
         self.prefixes: tuple[str, ...] = ()
         self._only = only
-        self._folders: dict[str, str] = {}  # where listed folders are, and others by their absolute path
-        self._uris: dict[str, str] = {}
+        self._folders: dict[str, str] = {}  # resolved paths of folders, so that links are not followed for each file
+        self._uris: dict[str, str] = {}  # URIs of files that are links themselves
 
     def list(self) -> Iterator[tuple[str, FileStat]]:
         if self._only is not None:
@@ -66,8 +68,8 @@ class LocalStore:
         yield from self._walk(self.root, real, "", frozenset())
 
     def _walk(self, folder: str, real: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, FileStat]]:
-        """List a folder; `real` is where it is when all links are followed."""
-        if real in above:  # a symbolic link that leads back up
+        """List a folder; `real` is its path with all links resolved."""
+        if real in above:  # a symbolic link to a folder above: following it would never end
             return
         self._folders[prefix[:-1]] = real
         try:
@@ -88,7 +90,7 @@ class LocalStore:
                 continue
             try:
                 stat = _local_stat(entry.stat())
-            except OSError:  # deleted since it was listed, or a dangling link: the reader will say so
+            except OSError:  # deleted since it was listed, or a dangling link: it becomes a reject later
                 yield prefix + entry.name, MISSING
                 continue
             if is_link:
@@ -100,7 +102,7 @@ class LocalStore:
 
     def read(self, path: str) -> bytes:
         place = os.path.join(self.root, path)
-        if what := _irregular(os.stat(place).st_mode):  # never opened: it could wait forever, or have no end
+        if what := _irregular(os.stat(place).st_mode):  # reading a pipe or device could block or never end
             raise OSError(errno.EINVAL, what, place)
         with open(place, "rb", 0) as file:
             return file.read()
@@ -115,7 +117,7 @@ class LocalStore:
 
 
 def real_path(path: str, folders: dict[str, str]) -> str:
-    """Where a file is when all links are followed; those of its folder once for all files in it, kept in `folders`."""
+    """A file's path with all links resolved; `folders` caches the resolved folders, so each is resolved once."""
     folder, name = os.path.split(path)
     if name in ("", ".", ".."):
         return os.path.realpath(path)
@@ -126,7 +128,7 @@ def real_path(path: str, folders: dict[str, str]) -> str:
 
 
 def _absolute(root: str) -> str:
-    """An absolute path with its last folder as it was named; a `..` behind a link leads out of the link's target."""
+    """An absolute path whose last folder keeps the name that the user wrote; `..` is resolved as the system does it."""
     if ".." not in root.split("/"):
         return os.path.abspath(root)
     folder, name = os.path.split(root.rstrip("/"))
@@ -141,7 +143,7 @@ _KINDS = {modes.S_IFIFO: "a named pipe", modes.S_IFSOCK: "a socket", modes.S_IFD
 
 
 def _irregular(mode: int) -> str | None:
-    """What there is instead of a regular file."""
+    """Describe what is there if it is not a regular file."""
     if modes.S_ISREG(mode):
         return None
     return f"it is {_KINDS.get(modes.S_IFMT(mode), 'a device')}, not a regular file"
@@ -154,7 +156,7 @@ def _local_stat(stat: os.stat_result) -> FileStat:
 
 
 def is_ignored(name: str) -> bool:
-    """Hidden files, macOS resource forks and downloads that are still running."""
+    """Whether to skip a name: hidden files, macOS resource forks and unfinished downloads."""
     return name.startswith(".") or name == "__MACOSX" or os.path.splitext(name)[1].lower() in UNFINISHED_SUFFIXES
 
 
@@ -190,12 +192,12 @@ class RemoteStore:
         return normal_url(str(self._fs.unstrip_protocol(self._name(path))))
 
     def _name(self, path: str) -> str:
-        """How the file system calls a file: as it was listed, else below the root."""
+        """The file system's name of a file: as it was listed, else below the root."""
         return self._at.get(path, f"{self._base}/{path}")
 
 
 class _UrlStore:
-    """Files a manifest names by full URL."""
+    """Files outside the tree that a manifest names by their full URL."""
 
     def __init__(self, scheme: str) -> None:
         self.root = f"{scheme}://"
@@ -222,7 +224,7 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ad
 
 
 def normal_url(url: str) -> str:
-    """A URL whose path goes straight to the file: without `.`, `..` and, where that means nothing, doubled slashes."""
+    """A URL without `.` and `..` in its path and, except for object stores, without double slashes."""
     match = _URL.fullmatch(url)
     path = match["path"] if match else ""
     if match is None or "::" in url or not ("/." in path or "//" in path):

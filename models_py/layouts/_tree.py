@@ -1,4 +1,4 @@
-"""A folder as readers see it: relative paths with their size and version, wherever the bytes are."""
+"""The listing of a folder, archive or URL that layouts read: relative paths with size and version."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 
 
 class Tree:
-    """The listing of one store, taken once, with the lookups that readers share.
+    """The listing of one store, made once, with the look-ups that readers share.
 
-    Paths are relative to the root; a manifest may also name absolute paths and URLs, which are found all the same.
+    Paths are relative to the root. Absolute paths and URLs, which a manifest may contain, can be read too.
     """
 
     def __init__(
@@ -24,17 +24,17 @@ class Tree:
         self.root = store.root
         self.files = dict(store.list()) if files is None else files
         self.listed = self.files if listed is None else listed
-        """All that is there, with what readers are not to see yet."""
+        """All files, including those that readers must not see yet because they may still be written."""
         self.uris = StoredUris()
-        """How the warehouse that it is loaded into calls files."""
+        """The URI conversion of the warehouse into which the tree is loaded."""
 
     def stat(self, path: str) -> FileStat | None:
-        """Size and version of a file, None if there is none that can be read."""
+        """Size and version of a file, None if it is missing or cannot be read."""
         known = self._stat(path)
         return known if known.size >= 0 else None
 
     def why_not(self, path: str) -> str:
-        """Why there is no file of this name that can be read."""
+        """Why a file for which `stat` is None cannot be read."""
         return self._stat(path).version
 
     def _stat(self, path: str) -> FileStat:
@@ -49,11 +49,11 @@ class Tree:
         return self._store_of(path).read(path)
 
     def uri(self, path: str) -> str:
-        """The name under which the warehouse knows a file."""
+        """The URI under which the warehouse stores a file."""
         return self.uris.stored(self.full_uri(path))
 
     def full_uri(self, path: str) -> str:
-        """An absolute path or a URL by which anybody can open a file."""
+        """The absolute path or URL of a file."""
         return self._store_of(path).uri(path)
 
     def _store_of(self, path: str) -> FileStore:
@@ -62,7 +62,7 @@ class Tree:
         return self.store
 
     def text(self, path: str) -> str:
-        """Decode a label file as UTF-8; what is not becomes \ufffd, for the parser to complain about."""
+        """Decode a label file as UTF-8; invalid bytes become \ufffd, which the parser then rejects."""
         return self.read(path).decode("utf-8-sig", "replace")
 
     @cached_property

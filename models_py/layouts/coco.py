@@ -18,13 +18,13 @@ from models_py.layouts._tree import Tree, folder, parts, stem
 _SPLIT = re.compile(r"(?:^|[_/.-])(train|validation|valid|val|test)\d*(?:[_/.-]|$)")
 _SECTIONS = ("images", "annotations", "categories")
 _MOST_PIXELS = 1 << 28
-"""A mask of more is a mistake or an attack: it would be drawn in memory."""
+"""The largest mask that is drawn: it is held in memory, so a larger one is a mistake or an attack."""
 
 Item = dict[str, Any]
 
 
 class _CocoImage(NamedTuple):
-    """What the JSON says of one image; a bad annotation stays, so that the image is not called good."""
+    """One image of the JSON. A bad annotation is kept as a reject, so that the image does not count as good."""
 
     image: str
     frame: tuple[float, float] | None
@@ -33,7 +33,7 @@ class _CocoImage(NamedTuple):
 
 
 class _CocoFile(NamedTuple):
-    """One JSON file, read once: its images by path, the names of its categories, and what is wrong with it."""
+    """One JSON file: its images by path, the names of its categories, and rejects for what cannot be used."""
 
     path: str
     entries: dict[str, _CocoImage]
@@ -62,7 +62,7 @@ class COCO(Layout):
 
     @cached_property
     def _read(self) -> tuple[list[_CocoFile], list[Reject]]:
-        """Every JSON file that is COCO, and what is wrong with the others."""
+        """Every JSON file that is COCO, and rejects for those that are not JSON."""
         documents: list[_CocoFile] = []
         broken: list[Reject] = []
         for path in self.tree.having(".json"):
@@ -88,13 +88,13 @@ class COCO(Layout):
         yield from broken
         for document in documents:
             yield from document.rejects
-            yield from self._overruled(document)
+            yield from self._labelled_twice(document)
         for image in self.tree.images:
             found = self._by_image.get(image)
             yield Sample(image=image, sources=(found[0].path,) if found else ())
 
-    def _overruled(self, document: _CocoFile) -> Iterator[Reject]:
-        """Say which images another file labels already, as COCO's own keypoints do."""
+    def _labelled_twice(self, document: _CocoFile) -> Iterator[Reject]:
+        """Reject the images that an earlier file labels already; COCO's own files for keypoints repeat all images."""
         others = [(image, self._by_image[image][0].path) for image in document.entries]
         twice = [(image, path) for image, path in others if path != document.path]
         if twice:
@@ -138,7 +138,7 @@ def _read_categories(items: list[Any], document: _CocoFile) -> None:
 
 
 def _read_images(tree: Tree, items: list[Any], document: _CocoFile) -> dict[int | str, _CocoImage | None]:
-    """Fill the document's entries; return them by id, None for images that cannot be used."""
+    """Fill the document's entries; return them by id, with None for images that cannot be used."""
     by_id: dict[int | str, _CocoImage | None] = {}
     match = _SPLIT.search(stem(document.path).lower())
     split = SPLITS[match[1]] if match else _split_of(document.path)
@@ -190,23 +190,23 @@ def _frame(item: Item) -> tuple[float, float] | None:
 
 
 def _split_of(path: str) -> str | None:
-    """Name the split of a folder, which may carry a year."""
+    """The split that a folder names, with or without a year (`train2017`)."""
     return next((SPLITS[name] for part in parts(path)[:-1] if (name := part.rstrip("0123456789")) in SPLITS), None)
 
 
 def _find(tree: Tree, document: str, name: str, split: str | None) -> str | Reject:
-    """Look for an image beside the JSON, in a folder next to it, or by its name alone; of several take its split's."""
+    """Find an image beside the JSON, in a neighbouring folder, or by name alone; of several the one in its split."""
     name = posixpath.normpath(name.replace("\\", "/")).lstrip("/")
     for base in (folder(document), folder(folder(document)), ""):
         if (path := posixpath.normpath(posixpath.join(base, name))) in tree.files:
             return path
-    fitting = [path for path in tree.images_named(stem(name)) if path.endswith(f"/{name}")]
-    if len(fitting) > 1 and split:
-        fitting = [path for path in fitting if _split_of(path) == split] or fitting
-    if len(fitting) == 1:
-        return fitting[0]
-    several = f"several files are named {name!r}: {', '.join(fitting[:3])}"
-    return Reject(document, several if fitting else f"there is no file {name!r}")
+    candidates = [path for path in tree.images_named(stem(name)) if path.endswith(f"/{name}")]
+    if len(candidates) > 1 and split:
+        candidates = [path for path in candidates if _split_of(path) == split] or candidates
+    if len(candidates) == 1:
+        return candidates[0]
+    several = f"several files are named {name!r}: {', '.join(candidates[:3])}"
+    return Reject(document, several if candidates else f"there is no file {name!r}")
 
 
 def _labels(item: Item | Reject, document: _CocoFile, entry: _CocoImage) -> Iterator[Label | Reject]:
@@ -243,7 +243,7 @@ def _rings(shape: list[Any]) -> tuple[tuple[float, ...], ...]:
 
 
 def _draw(shape: Any, frame: tuple[float, float] | None) -> bytes:
-    """Draw run lengths of columns as a PNG of 0 and 255."""
+    """Draw COCO's run lengths, which go column by column, as a PNG of 0 and 255."""
     from PIL import Image
 
     if frame is None:
@@ -264,7 +264,7 @@ def _draw(shape: Any, frame: tuple[float, float] | None) -> bytes:
 
 
 def _uncompressed(text: str) -> list[int]:
-    """Read COCO's compressed run lengths: 5 bits a character, the first three runs plain, then differences."""
+    """Read COCO's compressed run lengths: 5 bits a character; from the fourth run on, the difference to two before."""
     counts: list[int] = []
     value = shift = 0
     for character in text.encode():

@@ -35,13 +35,13 @@ class DeepPCB(Layout):
 
     @cached_property
     def _lists(self) -> dict[str, str]:
-        """Which split a list gives a label file, keyed by the label file's path without its folder."""
-        found: dict[str, str] = {}
+        """The split of each board from the list files, by the name of the board's label file."""
+        splits: dict[str, str] = {}
         for path in self._list_files:
             for line in self.tree.text(path).splitlines():
                 if fields := line.split():
-                    found[stem(fields[-1])] = _LISTS[path.rsplit("/", 1)[-1]]
-        return found
+                    splits[stem(fields[-1])] = _LISTS[path.rsplit("/", 1)[-1]]
+        return splits
 
     @cached_property
     def _list_files(self) -> list[str]:
@@ -59,9 +59,10 @@ class DeepPCB(Layout):
             yield Sample(
                 image=path, sources=sources, template=pair, unit_id=match["board"], product_type=match["group"]
             )
-        yield from self._left_over(used)
+        yield from self._unpaired(used)
 
-    def _left_over(self, used: set[str]) -> Iterator[Sample | Reject]:
+    def _unpaired(self, used: set[str]) -> Iterator[Sample | Reject]:
+        """Templates without a test image, and rejects for label files without one."""
         for path in self.tree.files:
             if path in used:
                 continue
@@ -74,8 +75,8 @@ class DeepPCB(Layout):
         if not sample.sources:
             return sample.labels
         split = self._lists.get(stem(sample.sources[0]))
-        found = _parse(self.tree.text(sample.sources[0]), sample.sources[0], split)
-        return found or [Label("class", GOOD, split=split)]
+        labels = _parse(self.tree.text(sample.sources[0]), sample.sources[0], split)
+        return labels or [Label("class", GOOD, split=split)]
 
 
 def _label_file(board: re.Match[str]) -> str:
@@ -95,7 +96,7 @@ def _parse(text: str, path: str, split: str | None) -> list[Label | Reject]:
 
 
 def _parse_lines(text: str, path: str, split: str | None) -> Iterator[Label | Reject]:
-    """Find out which line is wrong."""
+    """Parse line by line, so that a reject names the line that is wrong."""
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.replace(",", " ").split()
         if not fields:

@@ -1,4 +1,4 @@
-"""A folder for each class, below a folder for each split or not."""
+"""One folder per class, with or without a folder per split above."""
 
 from __future__ import annotations
 

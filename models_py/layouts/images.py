@@ -1,4 +1,4 @@
-"""The last resort: images without labels."""
+"""Images without labels: the layout for whatever no other one recognises."""
 
 from __future__ import annotations
 

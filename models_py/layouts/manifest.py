@@ -35,7 +35,7 @@ Record = dict[str, Any]
 
 
 class _ManifestRow(NamedTuple):
-    """One row: its number, our columns under our names, and the user's own that are filled in."""
+    """One row: its number, our columns under our names, and the user's other columns that are not empty."""
 
     number: int
     ours: Record
@@ -66,7 +66,7 @@ class Manifest(Layout):
         yield from _grouped(self.tree, path, rows)
 
     def _read(self, path: str) -> tuple[list[Reject], list[_ManifestRow]]:
-        """Read all rows: our columns under our names, the user's own apart, and the lines that are no rows."""
+        """Read all rows, and rejects for the lines that could not be parsed."""
         import duckdb
 
         names = self._column_names(path)
@@ -103,7 +103,7 @@ class Manifest(Layout):
 
 
 def _grouped(tree: Tree, path: str, rows: Sequence[_ManifestRow]) -> Iterator[Sample | Reject]:
-    """Put the rows of one file together, however each of them spells its name."""
+    """Gather the rows of each image, however each row spells the image's path."""
     base = folder(path)
     groups: dict[str, tuple[str, list[_ManifestRow]]] = {}
     for row in rows:
@@ -131,7 +131,10 @@ def _is_csv(path: str) -> bool:
 
 
 def _reader(tree: Tree, path: str) -> str:
-    """The table function, still open. The header decides on the separator: a bad row below would confuse DuckDB."""
+    """The call of DuckDB's reader, without its closing bracket.
+
+    We take the separator from the header line: DuckDB's own detection looks at all rows, and a bad one misleads it.
+    """
     if not _is_csv(path):
         return "read_parquet($1"
     header = re.sub(r'"[^"]*"', "", tree.text(path).lstrip().split("\n", 1)[0])
@@ -141,7 +144,7 @@ def _reader(tree: Tree, path: str) -> str:
 
 
 def _as_text(path: str, columns: Iterable[str]) -> str:
-    """Keep names and numbers of units, lines and labels as they are written: 007 is not 7, true not True."""
+    """Have DuckDB read our text columns as text: a unit 007 must not become 7, a label true not True."""
     if not _is_csv(path) or not columns:
         return ""
     quoted = ("'" + column.replace("'", "''") + "': 'VARCHAR'" for column in columns)
@@ -159,7 +162,10 @@ def _bad_lines(con: duckdb.DuckDBPyConnection) -> dict[int, str]:
 
 @contextmanager
 def _local_name(tree: Tree, path: str) -> Iterator[str]:
-    """Where DuckDB can read the table: itself if it is local, else a copy; it takes * and [ for a pattern."""
+    """A path that DuckDB can read: the file itself if it is local and its name has no *, ? or [, else a copy.
+
+    DuckDB takes these characters for a pattern.
+    """
     if "://" not in tree.root and not set("*?[") & set(tree.full_uri(path)):
         yield tree.full_uri(path)
         return
@@ -179,7 +185,7 @@ def _check_columns(path: str, columns: Sequence[str], names: dict[str, str]) -> 
 
 
 def _sample(path: str, base: str, image: str, rows: Sequence[_ManifestRow]) -> tuple[list[Reject], Sample]:
-    facts, attributes, problems = _agreed(path, image, rows)
+    facts, attributes, problems = _merge_rows(path, image, rows)
     labels: list[Label] = []
     for row in rows:
         try:
@@ -208,15 +214,15 @@ def _sample(path: str, base: str, image: str, rows: Sequence[_ManifestRow]) -> t
     )
 
 
-def _agreed(path: str, image: str, rows: Sequence[_ManifestRow]) -> tuple[Record, Record, list[Reject]]:
-    """What the rows say of the image itself: our columns, the user's own, and where a later row disagrees."""
+def _merge_rows(path: str, image: str, rows: Sequence[_ManifestRow]) -> tuple[Record, Record, list[Reject]]:
+    """The values for the image itself: our columns, the user's own, and rejects where a later row differs."""
     facts: Record = {}
     attributes: Record = {}
     problems: list[Reject] = []
     for row in rows:
         ours = {name: value for name in _IMAGE_COLUMNS if (value := row.ours.get(name)) not in (None, "")}
-        for known, said in ((facts, ours), (attributes, row.own)):
-            for name, value in said.items():
+        for known, values in ((facts, ours), (attributes, row.own)):
+            for name, value in values.items():
                 if known.setdefault(name, value) != value:
                     reason = f"{name} of {image!r} is {value!r}, but {known[name]!r} in an earlier row"
                     problems.append(Reject(path, f"row {row.number}: {reason}"))
@@ -224,7 +230,7 @@ def _agreed(path: str, image: str, rows: Sequence[_ManifestRow]) -> tuple[Record
 
 
 def _labels(record: Record, base: str) -> list[Label]:
-    """Read the labels of a row: none, one, or a shape and a mask; the kind follows from what is filled in."""
+    """Read the labels of a row: none, one, or a shape and a mask. The kind follows from the columns that are filled."""
     label, kind = _text(record.get("label")), _text(record.get("kind"))
     box, polygon, mask = _box(record), _polygon(record.get("polygon")), _text(record.get("mask_uri"))
     if label is None:
@@ -232,25 +238,25 @@ def _labels(record: Record, base: str) -> list[Label]:
             raise ValueError("has a box, polygon, mask or kind, but no label")
         return []
     if polygon:
-        box = None  # beside a polygon it is its bounds, which follow from it
+        box = None  # it can only be the polygon's bounds, which are computed from the polygon
     shapes = (("box", box), ("polygon", polygon), ("mask", mask))
     filled: list[Kind] = [name for name, value in shapes if value] or ["class"]  # type: ignore[misc]
     if kind not in (*_KINDS, None):
         raise ValueError(f"kind must be one of {', '.join(_KINDS)}, but is {kind!r}")
-    if kind is not None and kind != filled[-1]:  # a mask may have its bounds beside it
+    if kind is not None and kind != filled[-1]:  # with kind = 'mask', a box in the same row is the mask's bounds
         raise ValueError(f"kind is {kind!r}, but the columns that are filled in make it a {filled[-1]}")
     return [
         Label(
-            kind=found,
+            kind=shape,
             label=canonical(label),
             box=box,
-            polygon=polygon if found == "polygon" else None,
-            mask=_place(base, mask) if mask and found == "mask" else None,
+            polygon=polygon if shape == "polygon" else None,
+            mask=_place(base, mask) if mask and shape == "mask" else None,
             split=_text(record.get("split")),
             annotator=_text(record.get("annotator")),
             annotated_at=_moment(record.get("annotated_at")),
         )
-        for found in (filled if kind is None else filled[-1:])
+        for shape in (filled if kind is None else filled[-1:])
     ]
 
 
@@ -267,7 +273,7 @@ def _box(record: Record) -> Box | None:
 
 
 def _polygon(value: Any) -> Polygon | None:
-    """Rings of x, y, x, y, ...: a list of lists, or one ring alone, as it is or written as JSON."""
+    """Rings of x, y, x, y, ...: a list of lists or one ring, as a list or as JSON."""
     if value is None or value == "":
         return None
     wanted = "must be rings of at least 3 points, such as [[5, 5, 20, 5, 20, 20]]"
@@ -275,12 +281,12 @@ def _polygon(value: Any) -> Polygon | None:
         rings = json.loads(value) if isinstance(value, str) else value
         if isinstance(rings, list) and rings and not isinstance(rings[0], list):
             rings = [rings]
-        found = tuple(finite(ring) for ring in rings)
+        polygon = tuple(finite(ring) for ring in rings)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"polygon {wanted}, but is {str(value)[:80]!r}: {error}") from None
-    if not found or any(len(ring) < _SHORTEST_RING or len(ring) % 2 for ring in found):
+    if not polygon or any(len(ring) < _SHORTEST_RING or len(ring) % 2 for ring in polygon):
         raise ValueError(f"polygon {wanted}, but is {str(value)[:80]!r}")
-    return found
+    return polygon
 
 
 def _text(value: Any) -> str | None:
@@ -288,7 +294,7 @@ def _text(value: Any) -> str | None:
 
 
 def _moment(value: Any) -> datetime | None:
-    """A timestamp; without a zone it is UTC, and text is read as ISO 8601."""
+    """A timestamp; text is read as ISO 8601, and a time without a zone is taken as UTC."""
     if value is None or value == "":
         return None
     if isinstance(value, datetime):

@@ -59,5 +59,5 @@ class MVTec(Layout):
 
 
 def _category(tree: Tree, match: re.Match[str]) -> str:
-    """The folder above train and test, which may be the one that was asked for."""
+    """The folder above train and test, which may be the loaded folder itself."""
     return match["category"] or tree.root.rsplit("/", 1)[-1]

@@ -71,7 +71,7 @@ class VisA(Layout):
         yield from self._unlisted(seen, readable)
 
     def _unlisted(self, seen: set[str], readable: set[str]) -> Iterator[Sample | Reject]:
-        """Images that no list names, and masks that no line of a readable list names."""
+        """Samples for images in no list, and rejects for masks that no line of a readable list names."""
         for path in self.tree.images:
             if path in seen:
                 continue
@@ -99,7 +99,7 @@ class VisA(Layout):
 
 
 def _rows(tree: Tree, path: str, *needed: str) -> list[dict[str, str]] | Reject:
-    """Read a list, which must have the columns that are needed."""
+    """Read a CSV file, or return a reject if it lacks one of the columns needed."""
     if tree.stat(path) is None:
         return Reject(path, tree.why_not(path))
     reader = csv.DictReader(io.StringIO(tree.text(path)))

@@ -35,15 +35,15 @@ class PascalVOC(Layout):
 
     @cached_property
     def _splits(self) -> dict[str, tuple[str, str]]:
-        """The split of each image name and the list that says so; `trainval` speaks only where no other does."""
-        found: dict[str, tuple[str, str]] = {}
+        """The split of each image name, with its list file; `trainval` counts only for names in no other list."""
+        splits: dict[str, tuple[str, str]] = {}
         lists = [match for path in self.tree.files if (match := _SPLIT_LIST.match(path)) and self.tree.stat(path)]
         for match in sorted(lists, key=lambda match: match["split"] != "trainval"):
             split = match["split"].removesuffix("val") or "val"
             for line in self.tree.text(match[0]).splitlines():
                 if fields := line.split():
-                    found[fields[0]] = (split, match[0])
-        return found
+                    splits[fields[0]] = (split, match[0])
+        return splits
 
     def samples(self) -> Iterator[Sample | Reject]:
         labelled: dict[str, str] = {}
@@ -66,7 +66,7 @@ class PascalVOC(Layout):
             yield Sample(image=image, sources=(source, *filter(None, lists)) if source else (), unit_id=stem(image))
 
     def _images_of(self, path: str) -> list[str]:
-        """Images named like the annotation, else as its <filename> says; of several those nearest to it."""
+        """Images named like the annotation file, else as in its <filename>; of several those in the nearest folder."""
         named = self.tree.images_named(stem(path)) or _images_inside(self.tree, path)
         images = [image for image in named if not _SEGMENTATION.match(image)]
         shared = [_shared(parts(folder(path)), parts(folder(image))) for image in images]
@@ -80,12 +80,12 @@ class PascalVOC(Layout):
 
 
 def _shared(some: tuple[str, ...], others: tuple[str, ...]) -> int:
-    """How many folders two places have in common from the top."""
+    """How many folders two paths have in common, from the top."""
     return next((n for n, (one, other) in enumerate(zip(some, others, strict=False)) if one != other), len(some))
 
 
 def _images_inside(tree: Tree, path: str) -> list[str]:
-    """Images of the name that the annotation gives in <filename>, which may lack the suffix."""
+    """Images with the name in the annotation's <filename>, which may lack the suffix."""
     if tree.stat(path) is None or not (match := re.search(r"<filename>\s*([^<]+?)\s*</filename>", tree.text(path))):
         return []
     return tree.images_named(match[1]) or tree.images_named(stem(match[1]))
@@ -116,7 +116,7 @@ def _parse(text: str, path: str, split: str | None) -> Iterator[Label | Reject]:
 
 
 def _frame(root: ElementTree.Element) -> tuple[float, float] | None:
-    """The size that the boxes were drawn for; tools that do not know it leave it out or write 0."""
+    """The image size that the boxes were drawn for; None where a tool left it out or wrote 0."""
     try:
         width, height = finite(root.findtext(f"size/{side}") or 0 for side in ("width", "height"))
     except ValueError as error:

@@ -30,10 +30,10 @@ class _YoloConfig(NamedTuple):
     has_keypoints: bool
 
     def split_of(self, image: str) -> str | None:
-        """Look the image up in the lists, then its folders from the inside out."""
+        """Look up the image in the lists, then its folders from the innermost outwards."""
         while image:
-            if found := self.splits.get(image):
-                return found
+            if split := self.splits.get(image):
+                return split
             image = folder(image)
         return None
 
@@ -56,14 +56,14 @@ class YOLO(Layout):
 
     @cached_property
     def _known(self) -> dict[str, _YoloConfig]:
-        """Every data.yaml by the folder it governs."""
-        found = {folder(path): _read(self.tree, path) for path in reversed(_configs(self.tree))}
-        if not found:
+        """Every data.yaml by its folder."""
+        configs = {folder(path): _read(self.tree, path) for path in reversed(_configs(self.tree))}
+        if not configs:
             raise LayoutError(f"{self.tree.root}: a YOLO data set needs a data.yaml with its class names.")
-        return found
+        return configs
 
     def _config(self, path: str) -> _YoloConfig:
-        """The nearest data.yaml above a file, else the first there is."""
+        """The nearest data.yaml above a file, else the first of the tree."""
         while path:
             path = folder(path)
             if path in self._known:
@@ -86,8 +86,8 @@ class YOLO(Layout):
             return ()
         config = self._config(sample.image)
         split = split_of(sample.image) or config.split_of(sample.image)
-        found = list(_parse(self.tree.text(sample.sources[0]), sample.sources[0], config, split))
-        return found or [Label("class", GOOD, split=split)]
+        labels = list(_parse(self.tree.text(sample.sources[0]), sample.sources[0], config, split))
+        return labels or [Label("class", GOOD, split=split)]
 
 
 def _parse(text: str, path: str, config: _YoloConfig, split: str | None) -> Iterator[Label | Reject]:
@@ -136,7 +136,7 @@ def _read(tree: Tree, path: str) -> _YoloConfig:
 
 
 def _places(file: str, base: str, place: str) -> Iterator[str]:
-    """Where in the tree a path of a data.yaml may lead: tools disagree on what `path` and `..` are relative to."""
+    """The paths in the tree that an entry of a data.yaml may mean: tools resolve `path` and `..` differently."""
     for start in dict.fromkeys((base, "")):
         path = posixpath.normpath(posixpath.join("/", folder(file), start, place)).lstrip("/")
         if path:
