@@ -1,4 +1,4 @@
-"""What a model is judged by: ranking, classes, boxes, pixels, and the threshold that costs least."""
+"""Metrics: ranking, classification, detection, segmentation, and the choice of the threshold."""
 
 from models_py.metrics.classification import accuracy, classification_report, confusion, macro_f1
 from models_py.metrics.detection import Boxes, average_precisions, detection_report, match

@@ -1,6 +1,12 @@
-"""How well boxes are found: COCO's average precision at any overlap, and precision and recall at a threshold.
+"""Metrics of detection: COCO's average precision at any overlap, and precision and recall at a threshold.
 
 Overlap (IoU) is intersection over union. 0.33 suits small defects whose outlines are drawn loosely.
+
+Predictions and truths are matched for each image and label as in COCO: predictions in order of falling score, each
+takes the truth of its label that it overlaps most and that is still free, if the overlap is large enough. A prediction
+with a truth is a hit. Because each step depends on the ones before, this is a loop over predictions, but all overlaps
+(0.5 to 0.95) are matched in one pass, as rows of an array. Then the predictions of all images are sorted by score, and
+precision is averaged over 101 recalls. The result equals pycocotools' (a test compares them).
 """
 
 from __future__ import annotations
@@ -37,7 +43,7 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _LabelMatches:
-    """One label's predictions over all images: `is_hit` (overlaps, n), and each one's place by score in its image."""
+    """One label's predictions over all images: `is_hit` (overlaps, n), and each one's rank by score in its image."""
 
     scores: FloatArray
     places: IntArray
@@ -46,25 +52,25 @@ class _LabelMatches:
 
 
 def match(truth: Boxes, predicted: Boxes, iou: float) -> IntArray:
-    """Return for every prediction the index of the truth that it finds, or -1.
+    """Return for every prediction the index of the truth that it matches, or -1.
 
     From the highest score down, each prediction takes the free truth of its label that it overlaps most, if by at
     least `iou`. Equal scores keep their order.
     """
-    found = np.full(len(predicted.labels), -1, dtype=np.int64)
+    matched = np.full(len(predicted.labels), -1, dtype=np.int64)
     for label in set(predicted.labels.tolist()):
-        those = np.flatnonzero(truth.labels == label)
+        truths = np.flatnonzero(truth.labels == label)
         order, taken = _match_label(truth, predicted, label, np.array([iou]))
-        found[order] = np.where(taken[0] < 0, -1, np.append(those, -1)[taken[0]])
-    return found
+        matched[order] = np.where(taken[0] < 0, -1, np.append(truths, -1)[taken[0]])
+    return matched
 
 
 def average_precisions(
     truths: Sequence[Boxes], predictions: Sequence[Boxes], iou: float, labels: Sequence[str]
 ) -> dict[str, float | None]:
-    """Return COCO's 101-point average precision by label, all sizes of box; None for a label without truth."""
+    """Return COCO's 101-point average precision by label, over boxes of all sizes; None for a label without truth."""
     overlaps = np.array([iou])
-    return {label: _precisions(_find(truths, predictions, label, overlaps))[0] for label in labels}
+    return {label: _precisions(_match_all(truths, predictions, label, overlaps))[0] for label in labels}
 
 
 def detection_report(
@@ -80,8 +86,8 @@ def detection_report(
     labels are added up before they are divided.
     """
     overlaps = np.array([0.33, *_COCO_OVERLAPS])
-    found = {label: _find(truths, predictions, label, overlaps) for label in labels}
-    precisions = {label: _precisions(of_label) for label, of_label in found.items()}
+    matches = {label: _match_all(truths, predictions, label, overlaps) for label in labels}
+    precisions = {label: _precisions(of_label) for label, of_label in matches.items()}
     report = {
         "map33": mean(values[0] for values in precisions.values()),
         "map50": mean(values[1] for values in precisions.values()),
@@ -90,9 +96,8 @@ def detection_report(
     }
     if threshold is not None:
         by_label = _by_label(threshold, labels)
-        report |= _at_threshold(found, by_label, row=1, suffix="50") | _at_threshold(
-            found, by_label, row=0, suffix="33"
-        )
+        report |= _at_threshold(matches, by_label, row=1, suffix="50")
+        report |= _at_threshold(matches, by_label, row=0, suffix="33")
     return report
 
 
@@ -105,11 +110,11 @@ def _by_label(threshold: float | Mapping[str, float], labels: Sequence[str]) -> 
 
 
 def _at_threshold(
-    found: Mapping[str, _LabelMatches], thresholds: Mapping[str, float], *, row: int, suffix: str
+    matches: Mapping[str, _LabelMatches], thresholds: Mapping[str, float], *, row: int, suffix: str
 ) -> dict[str, float | None]:
-    kept = [of_label.is_hit[row, of_label.scores >= thresholds[label]] for label, of_label in found.items()]
+    kept = [of_label.is_hit[row, of_label.scores >= thresholds[label]] for label, of_label in matches.items()]
     hits, predicted = sum(int(is_hit.sum()) for is_hit in kept), sum(map(len, kept))
-    truths = sum(of_label.truths for of_label in found.values())
+    truths = sum(of_label.truths for of_label in matches.values())
     return {
         f"precision{suffix}": ratio(hits, predicted),
         f"recall{suffix}": ratio(hits, truths),
@@ -117,7 +122,9 @@ def _at_threshold(
     }
 
 
-def _find(truths: Sequence[Boxes], predictions: Sequence[Boxes], label: str, overlaps: FloatArray) -> _LabelMatches:
+def _match_all(
+    truths: Sequence[Boxes], predictions: Sequence[Boxes], label: str, overlaps: FloatArray
+) -> _LabelMatches:
     scores: list[FloatArray] = [np.empty(0)]
     places: list[IntArray] = [np.empty(0, np.int64)]
     is_hit: list[BoolArray] = [np.empty((len(overlaps), 0), np.bool_)]
@@ -131,7 +138,7 @@ def _find(truths: Sequence[Boxes], predictions: Sequence[Boxes], label: str, ove
 
 
 def by_image(truths: Sequence[Boxes], predictions: Sequence[Boxes]) -> Iterator[tuple[Boxes, Boxes]]:
-    """Pair what is true with what is predicted; raise ValueError unless there is one of each per image."""
+    """Pair truths and predictions by image; raise ValueError unless there are equally many."""
     if len(truths) != len(predictions):
         raise ValueError(
             f"truths and predictions: must be one per image, but got {len(truths):,} and {len(predictions):,}."
@@ -148,7 +155,7 @@ def _scores(predicted: Boxes) -> FloatArray:
 
 
 def _match_label(truth: Boxes, predicted: Boxes, label: str, overlaps: FloatArray) -> tuple[IntArray, IntArray]:
-    """Return the label's predictions by falling score, and what each takes at each overlap (overlaps, n)."""
+    """Return the label's predictions by falling score, and the truth that each takes at each overlap (overlaps, n)."""
     order = np.flatnonzero(predicted.labels == label)
     order = order[np.argsort(-_scores(predicted)[order], kind="stable")]
     iou = _iou(predicted.xyxy[order], truth.xyxy[truth.labels == label])
@@ -164,9 +171,9 @@ def _take(iou: FloatArray, overlaps: FloatArray) -> IntArray:
     least = np.minimum(overlaps, 1 - 1e-10)[:, None]
     is_free = np.ones((len(overlaps), truths), dtype=np.bool_)
     for row in np.flatnonzero(iou.max(axis=1) >= least.min()):
-        fitting = np.where(is_free & (iou[row] >= least), iou[row], -1.0)
-        best = truths - 1 - fitting[:, ::-1].argmax(axis=1)  # COCO takes the last of equals
-        hits = np.flatnonzero(fitting.max(axis=1) >= 0)
+        candidates = np.where(is_free & (iou[row] >= least), iou[row], -1.0)
+        best = truths - 1 - candidates[:, ::-1].argmax(axis=1)  # of equal overlaps COCO takes the last
+        hits = np.flatnonzero(candidates.max(axis=1) >= 0)
         taken[hits, row] = best[hits]
         is_free[hits, best[hits]] = False
     return taken
@@ -181,13 +188,13 @@ def _iou(one: FloatArray, other: FloatArray) -> FloatArray:
     return iou
 
 
-def _precisions(found: _LabelMatches) -> list[float | None]:
+def _precisions(matches: _LabelMatches) -> list[float | None]:
     """Return the average precision at every overlap."""
-    if not found.truths:
-        return [None] * len(found.is_hit)
-    ranked = np.flatnonzero(found.places < _MOST_PER_IMAGE)
-    ranked = ranked[np.argsort(-found.scores[ranked], kind="stable")]
-    return [_average_precision(is_hit, found.truths) for is_hit in found.is_hit[:, ranked]]
+    if not matches.truths:
+        return [None] * len(matches.is_hit)
+    ranked = np.flatnonzero(matches.places < _MOST_PER_IMAGE)
+    ranked = ranked[np.argsort(-matches.scores[ranked], kind="stable")]
+    return [_average_precision(is_hit, matches.truths) for is_hit in matches.is_hit[:, ranked]]
 
 
 def _average_precision(is_hit: BoolArray, truths: int) -> float:

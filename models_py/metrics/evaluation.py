@@ -1,4 +1,4 @@
-"""How good a model is on labelled rows, by exact definitions."""
+"""Evaluate a model on labelled rows: run it, and compute its task's metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Metrics, and what was said of each image."""
+    """Metrics, and the prediction for each image."""
 
     metrics: Metrics
     judged: Judged
@@ -39,7 +39,7 @@ def evaluate_model(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Judge the examples and measure the task's metrics at the model's threshold."""
+    """Predict the rows and compute the task's metrics at the model's threshold."""
     if not examples:
         raise DuckspectError("query: there are no rows to evaluate on.")
     place = find_devices(device)[0]
@@ -65,15 +65,15 @@ def _counted(
 def evaluate(
     con: duckdb.DuckDBPyConnection, model: Model, query: str, *, device: str = "auto", progress: Progress | None = None
 ) -> tuple[Evaluation, FrozenDataset]:
-    """Judge the rows of any labelled query, whatever split they are in."""
-    snapshot = freeze(con, query, model.task, split="test")
-    check_labels(snapshot, model)
-    return evaluate_model(model, snapshot.examples, device=device, progress=progress), snapshot
+    """Evaluate on the rows of any labelled query, in whatever split they are."""
+    dataset = freeze(con, query, model.task, split="test")
+    check_labels(dataset, model)
+    return evaluate_model(model, dataset.examples, device=device, progress=progress), dataset
 
 
-def check_labels(snapshot: FrozenDataset, model: Model) -> None:
-    """Refuse labels that the model has never seen, where they would count against it unsaid."""
-    unknown = sorted(set(snapshot.classes) - set(model.labels)) if model.task != "anomaly" else []
+def check_labels(dataset: FrozenDataset, model: Model) -> None:
+    """Refuse labels that the model does not have: they would silently count as its mistakes."""
+    unknown = sorted(set(dataset.classes) - set(model.labels)) if model.task != "anomaly" else []
     if unknown:
         raise DuckspectError(
             f"query: the label {unknown[0]!r} is not one of {model.spec.architecture}'s {', '.join(model.labels)}. "

@@ -1,4 +1,4 @@
-"""What every metric shares: no evidence is None, never 0, and a score that is no number is refused."""
+"""Helpers of all metrics: a ratio without a denominator is None, not 0, and NaN scores are refused."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LabelArray = NDArray[Any]
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """Divide, or None when there is nothing to divide by."""
+    """Divide; None if the denominator is 0."""
     return float(part / whole) if whole else None
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Average what is known, or None when nothing is."""
+    """Average the values that are not None; None if there are none."""
     known = [value for value in values if value is not None]
     return ratio(sum(known), len(known))
 
 
 def f1(hits: float, false_alarms: float, misses: float) -> float | None:
-    """Harmonic mean of precision and recall from counts; of pixels it is called dice."""
+    """Harmonic mean of precision and recall, from counts; for pixels this is the dice coefficient."""
     return ratio(2 * hits, 2 * hits + false_alarms + misses)
 
 

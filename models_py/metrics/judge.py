@@ -1,4 +1,4 @@
-"""Run a model over examples: prepared by a pool of threads, judged in batches, in order."""
+"""Run a model over rows: images are prepared by a pool of threads and predicted in batches, in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models_py.progress import Counted, no_progress
 def judge(
     model: Model, data: PreparedImages, *, batch: int = 16, pixels: bool = False, progress: Counted = no_progress
 ) -> Iterator[tuple[DatasetRow, Prediction]]:
-    """Yield every example with what the model says of it."""
+    """Yield every row with the model's prediction."""
     model.network.eval()
     done = 0
     for samples in data.batches(range(len(data)), batch):
@@ -29,7 +29,7 @@ def judge(
 
 
 def image_rates(judged: Sequence[tuple[DatasetRow, Prediction]], model: Model) -> dict[str, float | None]:
-    """Escape and overkill rate of images at the model's threshold for all classes; nothing without one."""
+    """Escape and overkill rate of images at the model's threshold for all classes; empty without such a threshold."""
     if "*" not in model.spec.thresholds:
         return {}
     scores = [prediction.score for _, prediction in judged]

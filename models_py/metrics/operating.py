@@ -2,9 +2,14 @@
 
 An escape is a defect that is passed, an overkill a good part that is rejected. A score at the threshold rejects.
 
-What costs least may still be of no use: where an escape costs ten overkills and a model hardly knows defects, rejecting
-everything is cheapest. So a point that makes more mistakes than its limits allow is worth a sentence, with the cheapest
-threshold within the limits. dbt's eval_operating_points says the same in SQL, of stored predictions.
+To choose, all distinct scores are sorted: between two of them every threshold makes the same mistakes, so n scores give
+n + 1 steps, whose escapes and overkills are cumulative sums. The cheapest step wins; of equally cheap ones the one with
+the widest gap, and the threshold is put in the middle of that gap.
+
+The cheapest threshold can still be useless: where an escape costs ten overkills and a model hardly recognises defects,
+rejecting everything is cheapest. So `check_limits` warns about a point that makes more mistakes than its limits allow,
+and offers the cheapest threshold within them. dbt's eval_operating_points does the same in SQL, from stored
+predictions.
 """
 
 from __future__ import annotations
@@ -78,18 +83,18 @@ class LimitBreach:
     limits: MistakeLimits
 
     def sentence(self, reference: str) -> str:
-        """Say it to whoever trains, promotes or builds, with the command that sets the alternative."""
-        said = (
+        """The warning that training, promotion and the build print, with the command that sets the alternative."""
+        warning = (
             f"{reference} {self._mistakes(self.point)} at its threshold {self.point.threshold:.6g}; "
             f"the limits are {self.limits.overkill:.0%} of the good and {self.limits.escape:.0%} of the defective."
         )
         if not self.are_both_possible:
-            said += " No threshold keeps both limits: the model does not tell good from defective well enough."
+            warning += " No threshold keeps both limits: the model does not tell good from defective well enough."
         if self.alternative is None:
-            return said
+            return warning
         threshold = f"{self.alternative.threshold:.8g}"
         return (
-            f"{said} At {threshold} it {self._mistakes(self.alternative)}. To choose that: "
+            f"{warning} At {threshold} it {self._mistakes(self.alternative)}. To choose that: "
             f'`duckspect models threshold {reference} {threshold} --reason "..."`'
         )
 
@@ -102,7 +107,7 @@ class LimitBreach:
 def check_limits(
     scores: ArrayLike, is_defective: ArrayLike, threshold: float, costs: MistakeCosts, limits: MistakeLimits
 ) -> LimitBreach | None:
-    """Return what is wrong with a threshold on known images, and the cheapest one within the limits; None if nothing.
+    """Return how a threshold breaks its limits on known images, with the cheapest one within them; None if it does not.
 
     A threshold that rejects nothing is no alternative.
     """
@@ -147,13 +152,13 @@ def choose_boxes(
     iou: float = 0.5,
     possible: Range = _ANY,
 ) -> OperatingPoint:
-    """Return the cheapest threshold for boxes: a truth not found is an escape, a prediction in vain an overkill.
+    """Return the cheapest threshold for boxes: a truth without a match is an escape, a prediction without an overkill.
 
     Matching goes from the highest score down, so a threshold only removes its last steps: one matching serves all.
     Where nothing was predicted every threshold is equal, and it is 0.5.
     """
-    found = [match(truth, predicted, iou) >= 0 for truth, predicted in by_image(truths, predictions)]
-    is_hit = np.concatenate([np.empty(0, np.bool_), *found])
+    hits = [match(truth, predicted, iou) >= 0 for truth, predicted in by_image(truths, predictions)]
+    is_hit = np.concatenate([np.empty(0, np.bool_), *hits])
     scores = np.concatenate([np.empty(0), *(each.scores for each in predictions if each.scores is not None)])
     defects = sum(len(truth.labels) for truth in truths)
     never_found = defects - int(is_hit.sum())
@@ -208,12 +213,12 @@ def _cheapest(
     cost = np.where(is_allowed, costs.escape * escapes + costs.overkill * overkills, np.inf)
     is_best = np.isclose(cost, cost.min(), rtol=1e-12, atol=0.0)
     gaps = np.where(is_best[1:-1], np.diff(values), -1.0)
-    # Beyond the ends there is no gap to be in the middle of: they are the last resort.
+    # Steps at the ends (reject everything or nothing) have no gap around them, so they are taken only if no other is.
     return 1 + int(gaps.argmax()) if is_best[1:-1].any() else int(is_best.argmax())
 
 
 def _is_within(count: IntArray | int, of: int, limit: float) -> Any:
-    """Whether a share is at most the limit, for one count or each; a share of nothing is."""
+    """Whether a share is at most the limit, for one count or an array; true where there is nothing to count."""
     return np.divide(count, max(of, 1)) <= limit
 
 
@@ -231,7 +236,7 @@ def _threshold(values: FloatArray, step: int, possible: Range) -> float:
 
 
 def _just_above(value: float) -> float:
-    """Return the next single-precision number: it stays above in whichever precision the two are compared."""
+    """Return the next single-precision number, which is above the value in single and in double precision."""
     return float(np.nextafter(np.float32(value), np.float32(np.inf)))
 
 

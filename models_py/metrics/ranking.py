@@ -1,8 +1,8 @@
-"""How well a score ranks the defective above the good, over images or over tens of millions of pixels.
+"""Metrics of ranking: how well a score separates defective from good, over images or tens of millions of pixels.
 
 The definitions are scikit-learn's, except that what cannot be measured is None, where it would warn and return 0 or
-NaN. It sorts the indices of all scores, which takes five times as long for 20 million pixels. Only the scores of
-positives matter as thresholds, so the negatives between two of them are given to it as one, weighted by their number.
+NaN. Scikit-learn sorts all scores by index, which takes five times as long for 20 million pixels. Only scores of
+positives matter as thresholds, so all negatives between two of them are passed to it as one, weighted by their number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models_py.metrics.evidence import BoolArray, FloatArray, IntArray, checked_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranked:
-    """Scores as ranks with weights: the positives' distinct scores are 1, 3, 5 ..., what lies between them is even."""
+    """Scores as ranks with weights: the positives' distinct scores are 1, 3, ..., the negatives between them 0, 2, ..."""
 
     ranks: IntArray
     is_positive: BoolArray
@@ -70,7 +70,7 @@ def f1_max(scores: ArrayLike, is_positive: ArrayLike) -> tuple[float, float] | N
     precision, recall, ranks = precision_recall_curve(found.is_positive, found.ranks, sample_weight=found.weights)
     precision, recall = precision[:-1], recall[:-1]  # the last point, recall 0, has no threshold
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
-    best = int(f1.argmax())  # at a positive's score: between two of them precision only falls
+    best = int(f1.argmax())  # always at a positive's score, since precision only falls between two of them
     return float(f1[best]), float(found.thresholds[ranks[best] // 2])
 
 

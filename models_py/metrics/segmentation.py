@@ -1,4 +1,4 @@
-"""How well defects are outlined, counted in pixels over all images, so that a large image weighs more."""
+"""Metrics of segmentation, from pixels counted over all images, so that a large image weighs more."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ class SegmentationCounts:
 
     def add(self, truth: ArrayLike, predicted: ArrayLike) -> None:
         """Count one image, given as two maps of class numbers of the same shape."""
-        true, said = np.asarray(truth), np.asarray(predicted)
-        if true.shape != said.shape:
-            raise ValueError(f"maps: must have one shape, but truth is {true.shape} and predicted {said.shape}.")
+        true, predicted_classes = np.asarray(truth), np.asarray(predicted)
+        if true.shape != predicted_classes.shape:
+            raise ValueError(
+                f"maps: must have one shape, but truth is {true.shape} and predicted {predicted_classes.shape}."
+            )
         size = len(self.matrix)
-        for what, values in (("truth", true), ("predicted", said)):
+        for what, values in (("truth", true), ("predicted", predicted_classes)):
             _check(what, values, size)
-        cells = true.ravel().astype(np.int64) * size + said.ravel().astype(np.int64)
+        cells = true.ravel().astype(np.int64) * size + predicted_classes.ravel().astype(np.int64)
         self.matrix += np.bincount(cells, minlength=size * size).reshape(size, size)
 
 
@@ -45,7 +47,7 @@ def segmentation_report(counts: SegmentationCounts, labels: Sequence[str]) -> di
     """Return pixel_accuracy, iou/<label>, dice/<label>, their means, and defect_iou and defect_dice.
 
     `labels` names classes 1, 2, ...; the means are over those that occur in truth or prediction. The defect_ metrics
-    ask only whether a pixel is defective, by whatever name.
+    treat all defect classes as one.
     """
     matrix = counts.matrix
     if len(labels) + 1 != len(matrix):

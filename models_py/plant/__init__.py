@@ -1,4 +1,4 @@
-"""The demo plant: drawn inspection images of four families, and the production around them, from one seed."""
+"""The demo plant: drawn inspection images of four product families, and their production data, from one seed."""
 
 from models_py.plant.build import Plant, build
 

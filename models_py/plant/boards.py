@@ -15,7 +15,7 @@ from models_py.plant.drawing import Box, Defect, Drawing, Grey, Rng, box_of
 SIDE = 640
 COPPER, BARE = 0, 255
 MARGIN = 6
-"""Pixels an annotator leaves around a defect."""
+"""Pixels between a defect and its box, as an annotator would draw it."""
 
 Point = tuple[float, float]
 
@@ -155,7 +155,7 @@ def damaged(board: Design, labels: Sequence[str], rng: Rng) -> Drawing:
 
 
 def _damage(copper: Image.Image, board: Design, label: str, rng: Rng, taken: Sequence[Box]) -> Box | None:
-    """Draw one defect where it makes sense; None if fifty places were tried in vain."""
+    """Draw one defect where it makes sense; None if none of fifty places is suitable."""
     for _ in range(50):
         attempt = copper.copy()
         if not DEFECTS[label](ImageDraw.Draw(attempt), copper, board, rng):

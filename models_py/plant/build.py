@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PlantSettings:
-    """All that decides the bytes of a plant."""
+    """The settings that determine the bytes of a plant."""
 
     units: int
     seed: int
@@ -63,19 +63,19 @@ def build(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plant:
-    """Draw what is missing of a plant; `progress` is called with units done and units in all.
+    """Draw the units that are missing; `progress` is called with units done and units in all.
 
     With more than one worker the caller's main module must be safe to import.
     """
-    recipe = _checked(units, seed, start)
-    _claim(folder, recipe)
+    settings = _checked(units, seed, start)
+    _claim(folder, settings)
     chunks = [(first, min(first + _CHUNK, units)) for first in range(0, units, _CHUNK)]
     missing = [chunk for chunk in chunks if not _is_complete(folder, chunk)]
     done = units - sum(stop - first for first, stop in missing)
     report = progress or _silent
     report(done, units)
     drawn = 0
-    for chunk, count in _drawn(folder, recipe, missing, workers):
+    for chunk, count in _drawn(folder, settings, missing, workers):
         drawn += count
         done += chunk[1] - chunk[0]
         report(done, units)
@@ -89,7 +89,7 @@ def build(
 
 
 def _silent(_done: int, _total: int) -> None:
-    """Report to nobody."""
+    """The default for `progress`: do nothing."""
 
 
 def _checked(units: int, seed: int, start: datetime) -> PlantSettings:
@@ -102,24 +102,24 @@ def _checked(units: int, seed: int, start: datetime) -> PlantSettings:
     return PlantSettings(units, seed, start.astimezone(UTC))
 
 
-def _claim(folder: Path, recipe: PlantSettings) -> None:
-    """Write the recipe into an empty folder, or check that it is the one already there."""
+def _claim(folder: Path, settings: PlantSettings) -> None:
+    """Write the settings into an empty folder, or check that those there are the same."""
     card = folder / ".plant.json"
     if card.exists():
-        if card.read_text() != recipe.as_json():
+        if card.read_text() != settings.as_json():
             raise DuckspectError(
-                f"{folder} holds another plant, {card.read_text()}, but {recipe.as_json()} was asked for. "
+                f"{folder} holds another plant, {card.read_text()}, but {settings.as_json()} was asked for. "
                 f"Choose another folder (--folder), or delete this one."
             )
         return
     if folder.exists() and any(folder.iterdir()):
         raise DuckspectError(f"{folder} is not empty and holds no plant. Choose another folder (--folder).")
     folder.mkdir(parents=True, exist_ok=True)
-    _write(card, recipe.as_json().encode())
+    _write(card, settings.as_json().encode())
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, data)
 
@@ -139,9 +139,9 @@ def _is_complete(folder: Path, chunk: tuple[int, int]) -> bool:
 
 
 def _drawn(
-    folder: Path, recipe: PlantSettings, chunks: list[tuple[int, int]], workers: int
+    folder: Path, settings: PlantSettings, chunks: list[tuple[int, int]], workers: int
 ) -> Iterator[tuple[tuple[int, int], int]]:
-    work = partial(draw_chunk, folder, recipe)
+    work = partial(draw_chunk, folder, settings)
     if workers == 1 or len(chunks) < 2:
         yield from zip(chunks, map(work, chunks), strict=True)
         return
@@ -149,15 +149,15 @@ def _drawn(
         yield from zip(chunks, pool.map(work, chunks), strict=True)
 
 
-def draw_chunk(folder: Path, recipe: PlantSettings, chunk: tuple[int, int]) -> int:
+def draw_chunk(folder: Path, settings: PlantSettings, chunk: tuple[int, int]) -> int:
     """Draw units `chunk[0]` up to `chunk[1]` and note their manifest rows; return their number."""
     rows: list[Row] = []
     for number in range(*chunk):
-        rng = story.unit_rng(recipe.seed, number)
-        unit = story.plan(recipe.seed, number, recipe.units, recipe.start, rng)
+        rng = story.unit_rng(settings.seed, number)
+        unit = story.plan(settings.seed, number, settings.units, settings.start, rng)
         if unit.family == "boards":
-            _draw_template(folder, recipe.seed, unit)
-        drawing = _drawing(unit, recipe.seed, rng)
+            _draw_template(folder, settings.seed, unit)
+        drawing = _drawing(unit, settings.seed, rng)
         _save(folder / _uri(unit), _defocused(drawing.picture, unit.blur))
         rows += _rows(folder, unit, drawing)
     _write(_part(folder, chunk), json.dumps(rows).encode())
@@ -270,7 +270,7 @@ def _manifest_schema() -> Any:
 
 
 def _write_manifest(file: Path, rows: list[Row]) -> None:
-    """Write the manifest, which says that the plant is complete."""
+    """Write the manifest, last of all: it shows that the plant is complete."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""What the painters of all families share: drawn images with their defects, and smooth noise."""
+"""Helpers for drawing all product families: images with their defects, and smooth noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A picture and what is wrong on it; `masks` has one mask for each class, where the family has masks."""
+    """A picture and its defects; `masks` has one mask for each class, in families that have masks."""
 
     picture: Grey
     defects: tuple[Defect, ...] = ()

@@ -1,4 +1,4 @@
-"""The plant around the drawings: lines, cameras, products, shifts, and three things that its KPIs should reveal."""
+"""The plant's production: lines, cameras, products, shifts, and three problems that the KPIs should show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POSITIONS = 24
 
 @dataclass(frozen=True, slots=True)
 class ProductionLine:
-    """A production line: what it makes, where, and what looks at it."""
+    """A production line: its products, place and camera."""
 
     line_id: str
     family: str
@@ -52,7 +52,7 @@ FAMILIES = (
     *("boards", "steel", "boards", "plates", "boards", "tiles", "boards", "steel", "boards", "plates"),
     *("boards", "tiles", "boards", "steel", "boards", "plates", "boards", "tiles", "boards", "steel"),
 )
-"""Whose turn it is: half boards, a fifth steel, the rest plates and tiles, so that the smallest plant has all."""
+"""The order of the families: half boards, a fifth steel, the rest plates and tiles, so that a small plant has all."""
 
 DEFECTIVE_SHARE = {"boards": 0.3, "steel": 0.6, "plates": 0.3, "tiles": 0.35}
 CLASSES = {
@@ -86,14 +86,14 @@ class BlurringCamera:
 
 @dataclass(frozen=True, slots=True)
 class LabelSwap:
-    """A product whose annotator takes two classes for each other."""
+    """A product whose annotator confuses two classes."""
 
     product_type: str = "PCB-C7"
     annotator: str = "novak"
     swap: tuple[str, str] = ("spur", "mousebite")
 
     def written(self, product_type: str, label: str) -> str:
-        """What stands in the labels for a defect that is really `label`."""
+        """The label that the annotator writes for a defect of class `label`."""
         if product_type != self.product_type or label not in self.swap:
             return label
         return self.swap[1 - self.swap.index(label)]
@@ -105,7 +105,7 @@ _ANNOTATORS = ("kim", "ortega", "schmidt")
 
 @dataclass(frozen=True, slots=True)
 class PlannedUnit:
-    """One inspection to draw, decided before anything is drawn."""
+    """One inspection to draw, with all that is decided before drawing."""
 
     number: int
     unit_id: str

@@ -1,4 +1,4 @@
-"""Versions of models: artifacts in folders, rows in the warehouse, aliases with a history."""
+"""The model registry: versions, their artifacts, aliases, thresholds, the promotion gate, import and export."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _ARTIFACTS = ("GoldenBatch", "load_artifact", "save_artifact")
 
 
 def __getattr__(name: str) -> Any:
-    """Load torch with what needs it: rows are listed, and aliases moved, without."""
+    """Import the modules that need torch only when they are used: listing versions and moving aliases need none."""
     if name == "transfer":
         return importlib.import_module("models_py.registry.transfer")
     if name in _ARTIFACTS:

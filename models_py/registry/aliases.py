@@ -1,4 +1,4 @@
-"""Aliases are rows with a history: which version a name such as `champion` meant, and when."""
+"""Aliases such as `champion`: which version each names now, and which it named before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AliasPeriod:
 
 
 def aliases(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, int]:
-    """The aliases of a model that now hold."""
+    """The current aliases of a model, with their versions."""
     rows = con.execute("select alias, version from ml.model_aliases where name = ? order by alias", [name]).fetchall()
     return {str(alias): int(version) for alias, version in rows}
 
@@ -40,7 +40,7 @@ def history(con: duckdb.DuckDBPyConnection, name: str) -> list[AliasPeriod]:
 
 
 def point(con: duckdb.DuckDBPyConnection, name: str, alias: str, version: int | None, reason: str) -> None:
-    """Let an alias name a version, or nothing, from now on; inside a transaction of the caller."""
+    """Make an alias name a version, or none, from now on; the caller must have begun a transaction."""
     con.execute(
         "update ml.alias_history set valid_to = now() where name = ? and alias = ? and valid_to is null", [name, alias]
     )
@@ -54,7 +54,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 def who() -> str:
-    """The user in whose name things are done."""
+    """The name of the user who runs this process, for reasons and histories."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container without a user database

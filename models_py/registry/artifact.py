@@ -35,7 +35,7 @@ _LIBRARIES = ("torch", "torchvision", "ultralytics", "segmentation-models-pytorc
 
 @dataclass(frozen=True, slots=True)
 class GoldenBatch:
-    """Images as they came, and what the trained model made of them."""
+    """A few images as files, and the trained model's outputs for them."""
 
     images: tuple[bytes, ...]
     outputs: tuple[tuple[torch.Tensor, ...], ...]
@@ -46,12 +46,12 @@ class GoldenBatch:
 
 
 def libraries() -> dict[str, str]:
-    """The versions of what a model's numbers depend on, as far as it is installed."""
-    found = {}
+    """The installed versions of the libraries on which a model's outputs depend."""
+    versions = {}
     for name in _LIBRARIES:
         with suppress(PackageNotFoundError):
-            found[name] = installed(name)
-    return found | {"duckspect": __version__}
+            versions[name] = installed(name)
+    return versions | {"duckspect": __version__}
 
 
 def save_artifact(
@@ -88,7 +88,7 @@ def save_artifact(
 
 
 def load_artifact(folder: Path, sha256: str | None = None) -> Model:
-    """Build the model again; refuses what is missing, truncated, of another format, or not what was registered."""
+    """Build the model from its files; refuses files that are missing, truncated, of another format or changed."""
     described = read_spec(folder, sha256)
     tensors = folder / TENSORS
     _verify(folder, TENSORS, described)
@@ -102,7 +102,7 @@ def load_artifact(folder: Path, sha256: str | None = None) -> Model:
     )
     try:
         return find_task(spec.task).rebuild(spec, read_tensors(tensors)[0])
-    except RuntimeError as error:  # torch, when tensors do not fit the network
+    except RuntimeError as error:  # from torch, if the tensors do not fit the network
         raise RegistryError(f"{tensors}: does not fit {spec.architecture}: {str(error).splitlines()[0]}") from error
 
 
@@ -126,7 +126,7 @@ def read_spec(folder: Path, sha256: str | None = None) -> dict[str, Any]:
 
 
 def read_rows(folder: Path, described: Mapping[str, Any]) -> FrozenDataset:
-    """The rows a version was trained on and validated with."""
+    """The frozen rows with which a version was trained and validated."""
     if ROWS not in described["files"]:
         raise RegistryError(f"{folder}: no rows were kept with this version, for it was imported. Give a --query.")
     _verify(folder, ROWS, described)
@@ -134,7 +134,7 @@ def read_rows(folder: Path, described: Mapping[str, Any]) -> FrozenDataset:
 
 
 def read_golden(folder: Path, described: Mapping[str, Any]) -> GoldenBatch:
-    """The golden batch kept beside the model."""
+    """The golden batch stored beside the model."""
     _verify(folder, GOLDEN, described)
     tensors = read_tensors(folder / GOLDEN)[0]
     count = sum(key.startswith("image.") for key in tensors)
@@ -147,15 +147,15 @@ def read_golden(folder: Path, described: Mapping[str, Any]) -> GoldenBatch:
 
 
 def check_golden(model: Model, golden: GoldenBatch, *, tolerance: float = _CLOSE) -> None:
-    """Refuse a model that does not reproduce the outputs of the one that was trained."""
+    """Refuse a model whose outputs for the golden images differ from those of the model that was trained."""
     for number, (image, wanted) in enumerate(zip(golden.images, golden.outputs, strict=True)):
         if not all(bool(output.isfinite().all()) for output in wanted):
             raise RegistryError(
                 f"golden image {number}: the model's outputs are NaN or infinite, so it can judge nothing. Nothing was "
                 f"registered. Where a training diverged, a smaller -o learning_rate helps."
             )
-        for found, expected in zip(_outputs(model, image), wanted, strict=True):
-            if found.shape != expected.shape or not torch.allclose(found, expected, rtol=tolerance, atol=tolerance):
+        for output, expected in zip(_outputs(model, image), wanted, strict=True):
+            if output.shape != expected.shape or not torch.allclose(output, expected, rtol=tolerance, atol=tolerance):
                 raise RegistryError(
                     f"golden image {number}: the artifact does not reproduce the trained model's outputs, "
                     f"so the version was refused. Nothing was registered."

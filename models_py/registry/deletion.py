@@ -1,4 +1,4 @@
-"""Deleting versions, folders that no row speaks of, and runs whose process is gone."""
+"""Delete versions, remove folders without a row, and mark runs whose process has ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ _FORGET = "delete from ml.compiled_models where artifact_sha256 not in (select a
 
 
 def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
-    """Delete one version that no alias names; the row goes first, so a kill leaves a folder for `gc`, never a ghost."""
+    """Delete one version that no alias names.
+
+    The row is deleted before the folder: a kill in between leaves a folder, which `models gc` removes, but never a row
+    without its folder.
+    """
     version = find(con, reference)
     names = [alias for alias, number in aliases(con, version.name).items() if number == version.version]
     if names:
@@ -54,10 +58,10 @@ def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
 
 
 def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
-    """Remove artifacts and compiled forms without a row, halves of registrations, checkpoints of runs that are over."""
-    with registering:  # a folder is there a moment before its row
-        found = _without_a_row(con)
-    # A run is its plan's id, which names the folder, with nine characters of its own.
+    """Remove artifacts and compiled forms without a row, unfinished registrations, and checkpoints of finished runs."""
+    with registering:  # a version that is being registered has its folder before its row
+        unused_folders = _without_a_row(con)
+    # A run's id is the name of its folder (the plan's id) with nine characters added.
     finished = {
         str(plan)
         for (plan,) in con.execute(
@@ -66,21 +70,21 @@ def collect_garbage(con: duckdb.DuckDBPyConnection) -> list[Path]:
     }
     root = artifacts_folder(con)
     runs = root.parent / "runs"
-    found += [folder for folder in runs.glob("*") if folder.name in finished and holder_of(folder) is None]
+    unused_folders += [folder for folder in runs.glob("*") if folder.name in finished and holder_of(folder) is None]
     kept = {version.compiled_file for version in list_versions(con) if version.compiled_sha256}
     unused = [file for file in (root.parent / "compiled").glob("*") if file not in kept]
     for file in unused:
         file.unlink(missing_ok=True)
-    for folder in found:
+    for folder in unused_folders:
         shutil.rmtree(folder, ignore_errors=True)
     for folder in root.glob("*"):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    return [*found, *unused]
+    return [*unused_folders, *unused]
 
 
 def stop_dead_runs(con: duckdb.DuckDBPyConnection) -> None:
-    """Mark as stopped what is on record as running, but whose process was killed: nobody holds its folder's lock."""
+    """Mark runs as stopped whose status is running but whose folder nobody has locked: their process was killed."""
     file = file_of(con)
     if file is None:
         return
@@ -90,7 +94,7 @@ def stop_dead_runs(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _without_a_row(con: duckdb.DuckDBPyConnection) -> list[Path]:
-    """Artifact folders that no version names; what this process is just writing is not among them."""
+    """Artifact folders that no version names, except those that this process is writing."""
     root, ours = artifacts_folder(con), f"{INCOMING}{os.getpid()}-"
     kept = {version.folder for version in list_versions(con)}
     return [

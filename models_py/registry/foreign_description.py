@@ -30,7 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def parse_description(data: bytes) -> dict[str, Any]:
-    """A `model.json` whose every part is what it must be; else RegistryError with a sentence."""
+    """Read a `model.json` and check every part of it; raise RegistryError with a sentence if one is wrong."""
     try:
         described = json.loads(data, object_pairs_hook=_object, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -48,7 +48,7 @@ def parse_description(data: bytes) -> dict[str, Any]:
 
 
 def check_labels(labels: Any, where: str = "model.json") -> None:
-    """Refuse classes that could not be written into a row or be told apart."""
+    """Refuse class names that cannot be stored, and names that occur twice."""
     if not isinstance(labels, list | tuple) or not 1 <= len(labels) <= _MOST_LABELS:
         raise _refusal("labels", f"a list of 1 to {_MOST_LABELS:,} names", labels, where)
     for label in labels:
@@ -59,58 +59,58 @@ def check_labels(labels: Any, where: str = "model.json") -> None:
         raise _refusal(f"the label {label!r}", "there once", f"there {count} times", where)
 
 
-def _check_format(found: Any) -> None:
-    if found == FORMAT and not isinstance(found, bool):
+def _check_format(value: Any) -> None:
+    if value == FORMAT and not isinstance(value, bool):
         return
-    is_newer = isinstance(found, int | float) and found > FORMAT
+    is_newer = isinstance(value, int | float) and value > FORMAT
     remedy = "Upgrade duckspect, or export the model with this version." if is_newer else _REMEDY
     raise RegistryError(
-        f"model.json: has artifact format {_shown(ascii(found))}, but this duckspect {__version__} reads {FORMAT}. "
+        f"model.json: has artifact format {_shown(ascii(value))}, but this duckspect {__version__} reads {FORMAT}. "
         f"{remedy}"
     )
 
 
-def _check_preprocess(found: Any) -> None:
+def _check_preprocess(value: Any) -> None:
     known = [item.name for item in fields(Preprocess)]
-    if not isinstance(found, dict) or "size" not in found or not set(found) <= set(known):
-        raise _refusal("preprocess", f"an object of {', '.join(known)}", found)
-    size = found["size"]
+    if not isinstance(value, dict) or "size" not in value or not set(value) <= set(known):
+        raise _refusal("preprocess", f"an object of {', '.join(known)}", value)
+    size = value["size"]
     if not _is_whole(size) or not 1 <= size <= LARGEST_SIDE:
         raise _refusal("preprocess.size", f"a whole number from 1 to {LARGEST_SIDE}", size)
-    if not isinstance(found.get("letterbox", False), bool):
-        raise _refusal("preprocess.letterbox", "true or false", found["letterbox"])
-    if not _is_number(found.get("clahe", 0)) or not 0 <= found.get("clahe", 0) <= _MOST_CONTRAST:
-        raise _refusal("preprocess.clahe", f"a number from 0 to {_MOST_CONTRAST}", found["clahe"])
+    if not isinstance(value.get("letterbox", False), bool):
+        raise _refusal("preprocess.letterbox", "true or false", value["letterbox"])
+    if not _is_number(value.get("clahe", 0)) or not 0 <= value.get("clahe", 0) <= _MOST_CONTRAST:
+        raise _refusal("preprocess.clahe", f"a number from 0 to {_MOST_CONTRAST}", value["clahe"])
     for name in ("mean", "std"):
-        values = found.get(name, [1, 1, 1])
+        values = value.get(name, [1, 1, 1])
         if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
             raise _refusal(f"preprocess.{name}", "three numbers", values)
-    if min(found.get("std", [1])) <= 0:
-        raise _refusal("preprocess.std", "three numbers above 0", found["std"])
+    if min(value.get("std", [1])) <= 0:
+        raise _refusal("preprocess.std", "three numbers above 0", value["std"])
 
 
-def _check_thresholds(found: Any) -> None:
-    if not isinstance(found, dict) or not all(map(_is_number, found.values())):
-        raise _refusal("thresholds", "an object of numbers by label", found)
+def _check_thresholds(value: Any) -> None:
+    if not isinstance(value, dict) or not all(map(_is_number, value.values())):
+        raise _refusal("thresholds", "an object of numbers by label", value)
 
 
 def _check_object(name: str) -> Callable[[Any], None]:
-    def check(found: Any) -> None:
-        if not isinstance(found, dict):
-            raise _refusal(name, "an object", found)
+    def check(value: Any) -> None:
+        if not isinstance(value, dict):
+            raise _refusal(name, "an object", value)
 
     return check
 
 
-def _check_files(found: Any) -> None:
-    if not isinstance(found, dict) or not all(isinstance(x, str) and _SHA256.fullmatch(x) for x in found.values()):
-        raise _refusal("files", "an object of SHA-256 hashes by file name", found)
+def _check_files(value: Any) -> None:
+    if not isinstance(value, dict) or not all(isinstance(x, str) and _SHA256.fullmatch(x) for x in value.values()):
+        raise _refusal("files", "an object of SHA-256 hashes by file name", value)
 
 
 def _check_text(name: str) -> Callable[[Any], None]:
-    def check(found: Any) -> None:
-        if not isinstance(found, str):
-            raise _refusal(name, "text", found)
+    def check(value: Any) -> None:
+        if not isinstance(value, str):
+            raise _refusal(name, "text", value)
 
     return check
 
@@ -128,7 +128,7 @@ _CHECKS: Mapping[str, Callable[[Any], None]] = {
 
 
 def _check_task(described: Mapping[str, Any]) -> None:
-    """What depends on the task: the architecture, and what its network is built with."""
+    """Check what depends on the task: the architecture, and the arguments with which its network is built."""
     try:
         find_architecture(described["task"], described["architecture"])
     except DuckspectError as error:
@@ -187,11 +187,11 @@ def _check_depth(value: Any, depth: int = 0) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"{twice!r} stands in it twice")
-    return found
+    return value
 
 
 def _no_number(word: str) -> float:
@@ -226,6 +226,6 @@ def _shown(words: str) -> str:
     return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}... ({len(words):,} characters)"
 
 
-def _refusal(what: str, wanted: str, found: Any, where: str = "model.json") -> RegistryError:
+def _refusal(what: str, wanted: str, value: Any, where: str = "model.json") -> RegistryError:
     remedy = _REMEDY if where == "model.json" else "Say them in order, as in --labels open,short,spur."
-    return RegistryError(f"{where}: {what} must be {wanted}, but is {_shown(json.dumps(found, default=str))}. {remedy}")
+    return RegistryError(f"{where}: {what} must be {wanted}, but is {_shown(json.dumps(value, default=str))}. {remedy}")

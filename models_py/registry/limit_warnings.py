@@ -1,4 +1,4 @@
-"""Whether a version's threshold is worth a warning, from the scores of its validation images at training."""
+"""Warn about a version's threshold that breaks its limits on the validation images, by the scores from training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def limit_warning(con: duckdb.DuckDBPyConnection, version: Version) -> str | None:
-    """What is wrong with a version's threshold on its frozen validation rows, with the remedy; None if nothing is.
+    """The warning about a version's threshold on its frozen validation rows, with the remedy; None if it is fine.
 
-    Of a version that was imported, or registered before scores were kept, the next build alone knows.
+    For a version that was imported, or registered before scores were stored, only the next build can tell.
     """
-    from models_py.metrics import MistakeCosts, MistakeLimits, check_limits  # with scikit-learn, which takes a second
+    from models_py.metrics import MistakeCosts, MistakeLimits, check_limits  # scikit-learn takes a second to import
 
     rows = con.execute(
         "select score, is_defective from ml.version_images where name = ? and version = ? and score is not null",
@@ -32,6 +32,6 @@ def limit_warning(con: duckdb.DuckDBPyConnection, version: Version) -> str | Non
 
 
 def _given(version: Version, what: str) -> dict[str, float]:
-    """The training options escape_WHAT and overkill_WHAT; versions of before may lack them."""
+    """The training options escape_WHAT and overkill_WHAT; older versions may lack them."""
     named = {mistake: version.params.get(f"{mistake}_{what}") for mistake in ("escape", "overkill")}
     return {mistake: float(value) for mistake, value in named.items() if value is not None}

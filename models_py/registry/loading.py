@@ -1,4 +1,4 @@
-"""A registered version as a model at work, and the rows that it was trained and judged on."""
+"""Load a registered version as a model, and its frozen rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from models_py.registry.versions import Version, find
 
 
 def frozen_rows(con: duckdb.DuckDBPyConnection, version: Version, split: str) -> tuple[DatasetRow, ...]:
-    """The frozen rows of one split of a version, with their images where the warehouse has them now."""
+    """The frozen rows of one split of a version, with the current paths of their images."""
     from models_py.datasets import locate
 
     return locate(con, version.rows(split))
 
 
 def load(con: duckdb.DuckDBPyConnection, reference: str | Version) -> Model:
-    """Load a registered version, verified, with the operating thresholds that now hold."""
+    """Load a registered version, with its files verified and its current thresholds."""
     from models_py.registry.artifact import load_artifact
     from models_py.registry.operating_points import thresholds
 

@@ -1,4 +1,4 @@
-"""Operating thresholds of a version: those that hold, and the one way in which another is set."""
+"""Operating thresholds of a version: the current ones, and how a new one is checked and set."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def thresholds(con: duckdb.DuckDBPyConnection, version: Version) -> dict[str, fl
 def set_operating_point(
     con: duckdb.DuckDBPyConnection, reference: str, value: float, reason: str, *, label: str = ALL_CLASSES
 ) -> Version:
-    """Let a threshold hold from now on, for all classes or one, with who chose it and why."""
+    """Set a threshold from now on, for all classes or one, with who chose it and why."""
     version = find(con, reference)
     check_threshold(version.task, version.labels, label, value)
     if not reason.strip():
@@ -50,7 +50,7 @@ def set_operating_point(
 
 
 def check_threshold(task: str, labels: Sequence[str], label: str, value: float) -> None:
-    """Refuse a threshold that no score of the task can be compared with, or that is for no class of the model."""
+    """Refuse a threshold outside the range of the task's scores, or for a class that the model does not have."""
     if label not in (ALL_CLASSES, *labels):
         raise RegistryError(
             f"label: must be {ALL_CLASSES} or one of {', '.join(labels)}, but is {label!r}.{nearest(label, labels)}"
@@ -66,7 +66,7 @@ def check_threshold(task: str, labels: Sequence[str], label: str, value: float) 
 
 
 def doubts_about(con: duckdb.DuckDBPyConnection, version: Version, label: str, value: float) -> list[str]:
-    """A sentence for each reason why a threshold that may be set is perhaps not what was meant."""
+    """Warnings about a threshold that is allowed but may not be what was meant."""
     doubts = []
     if label != ALL_CLASSES and version.task not in _BY_CLASS:
         doubts.append(

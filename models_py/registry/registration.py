@@ -1,4 +1,14 @@
-"""Store a trained model as the next version: its artifact and its rows, whole or not at all."""
+"""Register a trained model as the next version: its artifact and its rows, completely or not at all.
+
+The order makes a kill at any point harmless:
+
+1. The artifact is written to a folder `.incoming-...`, read back, and must reproduce its golden outputs.
+2. Under the lock `registering`, the next version number is taken and the folder is renamed to it.
+3. One transaction writes all rows: version, frozen images, threshold, alias, training run.
+
+A kill before 3 leaves a folder without a row. `models gc` removes it, and the next registration overwrites it. A row
+without a folder cannot arise. Deletion (deletion.py) goes the other way round, for the same reason.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +40,12 @@ INCOMING = ".incoming-"
 
 
 registering = threading.Lock()
-"""Two threads must not take one version number; two processes cannot, for DuckDB has one writer."""
+"""Keeps two threads from taking the same version number. Two processes cannot: DuckDB has one writing process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a model comes from."""
+    """Where a model comes from: its options, metrics, frozen rows, first weights and training run."""
 
     params: dict[str, Any]
     metrics: dict[str, float | None]
@@ -52,7 +62,7 @@ def register(
     threshold: Threshold | None,
     origin: Origin,
 ) -> Version:
-    """Store a model as the next version and make it the challenger; verified first, whole or not at all."""
+    """Store a model as the next version and make it the challenger, after checking that its files reproduce it."""
     from models_py.registry.artifact import (
         GoldenBatch,
         check_golden,
@@ -66,7 +76,7 @@ def register(
     root = artifacts_folder(con) / name
     incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
     _sweep(root, incoming)
-    if origin.snapshot is not None:  # its files are found again after a move of the warehouse
+    if origin.snapshot is not None:  # stored with relative URIs, so that the warehouse can be moved
         origin = replace(origin, snapshot=origin.snapshot.renamed(stored_uris(con).stored))
     spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
     model.spec = spec
@@ -81,7 +91,7 @@ def register(
 
 
 def _sweep(root: Path, incoming: Path) -> None:
-    """Remove what killed processes left: only ours has the warehouse open, so it alone registers."""
+    """Remove the unfinished folders of killed processes; no other process registers while we have the warehouse."""
     for folder in root.glob(f"{INCOMING}*"):
         if folder == incoming or not folder.name.startswith(f"{INCOMING}{os.getpid()}-"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +108,8 @@ def _commit(
 ) -> Version:
     from models_py.registry.aliases import point
 
-    # The history remembers deleted versions: a number is never given twice, so thresholds and judgements stay apart.
+    # The alias history also has deleted versions. A number is never used twice, or thresholds and predictions of a
+    # deleted version would pass for those of a new one.
     row = con.execute(
         "select coalesce(max(version), 0) + 1 from (from ml.model_versions select name, version "
         "union all from ml.alias_history select name, version) where name = ?",
@@ -106,7 +117,7 @@ def _commit(
     ).fetchone()
     version = int(row[0]) if row else 1
     folder = incoming.with_name(str(version))
-    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it could write the row
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it wrote the row
     put_in_place(incoming, folder)
     try:
         with transaction(con):

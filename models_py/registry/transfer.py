@@ -1,4 +1,4 @@
-"""Models in and out: zip archives of artifacts, ONNX, Ultralytics checkpoints, torch state dicts."""
+"""Export and import models: zip archives of artifacts, ONNX, Ultralytics checkpoints, torch state dicts."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _LARGEST = 8 << 30
 _LARGEST_TEXT = 16 << 20
 _SMALL = 1 << 16
 _MOST_PACKED = 100
-"""Weights hardly shrink when they are packed; much smaller is a file made to fill a disk."""
+"""The largest ratio of unpacked to packed size. Weights hardly compress: a higher one is meant to fill a disk."""
 _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
 class TensorFileDescription:
-    """What a file of bare tensors does not say of itself."""
+    """What the user must add to a file of bare tensors: architecture, classes, input size."""
 
     task: str | None = None
     architecture: str | None = None
@@ -68,7 +68,7 @@ class TensorFileDescription:
 
 
 def export(version: Version, model: Model, output: Path) -> str:
-    """Write a version as .zip or .onnx; return what was written, in words."""
+    """Write a version as .zip or .onnx; return a sentence about what was written."""
     if output.suffix == ".zip":
         return _export_zip(version, model, output)
     if output.suffix == ".onnx":
@@ -80,7 +80,7 @@ def export(version: Version, model: Model, output: Path) -> str:
 
 
 def _export_zip(version: Version, model: Model, output: Path) -> str:
-    """Pack an artifact that is whole, with the thresholds that hold today."""
+    """Pack an artifact, after verifying its files, with its current thresholds."""
     described = read_spec(version.folder, version.artifact_sha256)
     read_golden(version.folder, described)
     if ROWS in described["files"]:
@@ -97,7 +97,7 @@ def _export_zip(version: Version, model: Model, output: Path) -> str:
 
 
 def import_file(con: duckdb.DuckDBPyConnection, file: Path, name: str, described: TensorFileDescription) -> Version:
-    """Register what a file holds, if it is one of the kinds that can be read without running it."""
+    """Register the model in a file, if it is of a kind that can be read without running code from it."""
     check_name(name)
     if not file.is_file():
         what = "is a folder or no regular file" if file.exists() else "there is no such file"
@@ -134,7 +134,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What libraries raise of bytes that are not what they take them for."""
+"""The errors that libraries raise for files that are damaged or of another kind."""
 
 
 def _names(file: Path) -> list[str]:
@@ -151,7 +151,7 @@ def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Versio
         golden = read_golden(folder, described)
         if not golden.images:
             raise RegistryError(f"{file}: has no golden image to compare outputs on. Export the model again.")
-        check_golden(model, golden, tolerance=1e-2)  # another machine rounds otherwise
+        check_golden(model, golden, tolerance=1e-2)  # another machine rounds differently
         snapshot = read_rows(folder, described) if ROWS in described["files"] else None
         thresholds = _thresholds(folder, model)
         reason = f"as it was in {file.name}"
@@ -164,7 +164,7 @@ def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Versio
 
 
 def _thresholds(folder: Path, model: Model) -> dict[str, float]:
-    """The thresholds at the time of the export; those of the registration where an archive has no others."""
+    """The thresholds at the time of the export, or those of training if the archive has no others."""
     file = folder / _THRESHOLDS
     found = json.loads(file.read_text()) if file.exists() else dict(model.spec.thresholds)
     if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
@@ -186,7 +186,7 @@ def _unpack(file: Path, folder: Path) -> None:
 
 
 def _check_members(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse what no export of ours holds, before any of it is written."""
+    """Refuse an archive with members that our export never writes, before anything is unpacked."""
     names = (*_FILES, _THRESHOLDS)
     for item in members:
         reason = ""
@@ -230,7 +230,7 @@ def _import_tensors(con: duckdb.DuckDBPyConnection, file: Path, name: str, descr
 
 
 def _yolo_of(yaml: Mapping[str, Any], described: TensorFileDescription) -> Architecture:
-    """The registered name of a YOLO, for the record; its own yaml builds it."""
+    """The architecture to register for a YOLO; the network itself is built from the checkpoint's own yaml."""
     given = described.architecture or Path(str(yaml.get("yaml_file", ""))).stem
     known = {item.name: item for item in list_architectures("detect") if item.family == "yolo"}
     return known.get(given) or known["yolo11n"]
@@ -272,7 +272,7 @@ def _model(
 
 
 def _test_pictures(size: int) -> list[torch.Tensor]:
-    """Two drawn pictures to compare outputs on, where there are no rows to take images from."""
+    """Two drawn pictures for comparing outputs, for imports without any images."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (3, size, size), generator=generator, dtype=torch.uint8)
     ramp = torch.arange(size).mul(255).div(size, rounding_mode="floor").to(torch.uint8).expand(3, size, size)

@@ -1,4 +1,4 @@
-"""Rows of `ml.model_versions`, and how one is found: by name, alias or number."""
+"""The rows of `ml.model_versions`, looked up by name, alias or number."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Version:
 
     @property
     def compiled_file(self) -> Path:
-        """Where the compiled form is, if there is one."""
+        """The path of the compiled form, whether or not there is one."""
         return self.folder.parents[2] / "compiled" / f"{self.artifact_sha256}.onnx"
 
     def rows(self, split: str) -> tuple[DatasetRow, ...]:
-        """The frozen rows of one split, with the names that their images had then; see `frozen_rows`."""
+        """The frozen rows of one split, with the paths at training; `frozen_rows` gives the current ones."""
         from models_py.registry.artifact import read_rows, read_spec
 
         return read_rows(self.folder, read_spec(self.folder, self.artifact_sha256)).part(split)
@@ -69,7 +69,7 @@ _COLUMNS = (
 
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Metrics with None for what is no number: a division of nothing by nothing is no evidence."""
+    """The metrics, with None in place of NaN and infinity."""
     return {name: value if value is not None and math.isfinite(value) else None for name, value in metrics.items()}
 
 
@@ -101,7 +101,7 @@ def _version(row: tuple[Any, ...], files: Path) -> Version:
 
 
 def _artifact_folder(uri: str, files: Path) -> Path:
-    """Where an artifact is: in the folder that the row names, or in that of the warehouse if both were renamed."""
+    """An artifact's folder: as the row names it, or the same path in the warehouse's folder if that was renamed."""
     named = files.parent / uri
     renamed = files.joinpath(*Path(uri).parts[1:])
     return renamed if renamed.exists() and not named.exists() else named

@@ -1,1 +1,1 @@
-"""Training: what it will do, the loop, its checkpoints, its run on record, and the search for better options."""
+"""Training: the plan, the loop, checkpoints, the run's rows in the warehouse, and the search for better options."""

@@ -1,4 +1,4 @@
-"""Checkpoints in safetensors: the last epoch with the optimizer, to go on from, and the best one, to keep."""
+"""Checkpoints in safetensors: the last epoch with its optimizer, to resume from, and the best epoch's weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST = "last.safetensors"
 
 
 def last_epoch(folder: Path) -> tuple[int, dict[str, float | None]] | None:
-    """The epoch that a run in a folder would go on from, and its metrics; None if there is none."""
+    """The epoch that a run in a folder would resume from, and its metrics; None if there is none."""
     file = folder / LAST
     if not file.exists():
         return None
@@ -27,7 +27,7 @@ def last_epoch(folder: Path) -> tuple[int, dict[str, float | None]] | None:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is; the best epoch so far is the one to keep."""
+    """How far a run is, and its best epoch so far."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -36,7 +36,7 @@ class Progress:
     last_metrics: dict[str, float | None] = field(default_factory=dict)
 
     def after(self, metrics: Mapping[str, float | None], value: float | None) -> Progress:
-        """The progress after one more epoch of this fitness; of equal epochs the earlier is kept."""
+        """The progress after one more epoch with this fitness; of two equally good epochs the earlier is kept."""
         epoch = self.epoch + 1
         if self.best_epoch and (value is None or (self.best_fitness is not None and value <= self.best_fitness)):
             return dataclasses.replace(self, epoch=epoch, last_metrics=dict(metrics))
@@ -44,7 +44,7 @@ class Progress:
 
 
 class Checkpoint:
-    """The checkpoints of one run in one folder; each file is replaced whole."""
+    """The checkpoints of one run in one folder; each file is replaced atomically."""
 
     def __init__(self, folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class Checkpoint:
         write_tensors(weights | state, self._last, {"progress": json.dumps(dataclasses.asdict(progress))})
 
     def load(self) -> Progress:
-        """Go on from the last whole epoch; from the start if there is none."""
+        """Load the last complete epoch; without one, the progress is that of a new run."""
         if not self._last.exists():
             return Progress()
         tensors, metadata = read_tensors(self._last)

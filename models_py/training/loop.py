@@ -1,4 +1,12 @@
-"""The training loop of every network that Ultralytics does not train: seeded, resumable, early-stopping."""
+"""The training loop of every network that Ultralytics does not train: seeded, resumable, early-stopping.
+
+A task gives a `Trainable` (data, loss, validation); `fit` does the rest. Every epoch is seeded by seed and epoch alone,
+and augmentation by seed, epoch and the image's place, so a run that was killed and resumed ends with the same weights.
+One epoch is: train, measure the batch norms anew, validate, save a checkpoint. The epoch with the best `fitness` is
+kept, and training ends early when it has not improved for `patience` epochs, or when the time limit is over. The
+learning rate follows the time if that is further on than the steps, so that it has fallen to its end when the time is
+over.
+"""
 
 from __future__ import annotations
 
@@ -20,56 +28,57 @@ from models_py.model.options import TrainingOptions
 from models_py.progress import Counted, TrainingReport, counting, no_progress
 from models_py.training.checkpoint import Checkpoint, Progress
 
-_SETTLING_STEPS = 12
+_BATCH_NORM_STEPS = 12
+"""Batches from which the statistics of batch norms are measured; twelve are enough for them to settle."""
 
 
 class Trainable(ABC):
-    """What a task teaches: its data, its loss, and how well the network does on held-out rows."""
+    """What a task brings to the loop: network, data, loss, and metrics on validation rows."""
 
     network: nn.Module
     data: PreparedImages
     augment: Augment | None = None
     weights: np.ndarray[Any, Any] | None = None
-    """How often each example is drawn; every one once an epoch without."""
+    """How often each row is drawn; None: each once in an epoch."""
     validating: Counted = staticmethod(no_progress)
-    """Whom `validate` tells how far it is."""
+    """A callback to which `validate` reports its progress."""
     frozen: tuple[nn.Module, ...] = ()
-    """Modules that do not learn: their batch norms keep their statistics."""
+    """Modules that are not trained; their batch norms keep their statistics."""
 
     @abstractmethod
     def loss(self, samples: Sequence[PreparedImage], device: torch.device) -> torch.Tensor: ...
 
     @abstractmethod
     def validate(self) -> dict[str, float | None]:
-        """Metrics on the held-out rows; `fitness` decides which epoch is kept, more is better."""
+        """Metrics on the validation rows; the epoch with the highest `fitness` is kept."""
 
     def parameters(self, options: TrainingOptions) -> list[dict[str, object]]:
-        """Parameter groups: no decay on biases and norms; frozen parameters are left out."""
+        """Parameter groups for the optimizer: no weight decay on biases and norms; frozen parameters are left out."""
         decayed = [p for p in self.network.parameters() if p.requires_grad and p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.requires_grad and p.ndim <= 1]
         return [{"params": decayed, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def fit(
-    lesson: Trainable, options: TrainingOptions, folder: Path, report: TrainingReport, *, resume: bool = False
+    trainable: Trainable, options: TrainingOptions, folder: Path, report: TrainingReport, *, resume: bool = False
 ) -> dict[str, float | None]:
-    """Train in place, keep the best epoch, and return its metrics; a killed run goes on from its last whole epoch."""
+    """Train in place and return the best epoch's metrics; with `resume`, start from the last complete epoch."""
     device = find_devices(options.device)[0]
-    network = lesson.network.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(lesson.parameters(options), lr=options.learning_rate, fused=device.type == "cuda")
+    network = trainable.network.to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(trainable.parameters(options), lr=options.learning_rate, fused=device.type == "cuda")
     checkpoint = Checkpoint(folder, network, optimizer)
     progress = checkpoint.load() if resume else Progress()
-    steps = max(1, math.ceil(len(lesson.data) / options.batch))
-    lesson.validating = counting(report, "Validating")
+    steps = max(1, math.ceil(len(trainable.data) / options.batch))
+    trainable.validating = counting(report, "Validating")
     started = time.monotonic()
     while progress.epoch < options.epochs and not _is_over(progress, options, started):
         epoch = progress.epoch
         torch.manual_seed(options.seed * 100_003 + epoch)
-        loss = _epoch(lesson, options, optimizer, epoch, steps, device, report, started)
-        _settle(lesson, options, device, report)
+        loss = _epoch(trainable, options, optimizer, epoch, steps, device, report, started)
+        _measure_batch_norms(trainable, options, device, report)
         network.eval()
         with torch.inference_mode(), mixed(device, options.precision):
-            metrics = {"train/loss": loss, **lesson.validate()}
+            metrics = {"train/loss": loss, **trainable.validate()}
         progress = progress.after(metrics, metrics.pop("fitness"))
         checkpoint.save(progress)
         report.epoch(epoch + 1, metrics)
@@ -79,7 +88,7 @@ def fit(
 
 
 def _epoch(
-    lesson: Trainable,
+    trainable: Trainable,
     options: TrainingOptions,
     optimizer: torch.optim.Optimizer,
     epoch: int,
@@ -88,21 +97,21 @@ def _epoch(
     report: TrainingReport,
     started: float,
 ) -> float:
-    lesson.network.train()
-    for module in lesson.frozen:
+    trainable.network.train()
+    for module in trainable.frozen:
         module.eval()
     total = 0.0
-    order = lesson.data.shuffled(options.seed, epoch, lesson.weights)
-    batches = lesson.data.batches(order, options.batch, augment=lesson.augment, seed=(options.seed, epoch))
+    order = trainable.data.shuffled(options.seed, epoch, trainable.weights)
+    batches = trainable.data.batches(order, options.batch, augment=trainable.augment, seed=(options.seed, epoch))
     for step, samples in enumerate(batches):
         done = max((epoch * steps + step) / (options.epochs * steps), _time_done(options, started))
         rate = options.learning_rate * schedule(min(done, 1.0), options.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with mixed(device, options.precision):
-            loss = lesson.loss(samples, device)
+            loss = trainable.loss(samples, device)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(lesson.network.parameters(), 10.0)
+        nn.utils.clip_grad_norm_(trainable.network.parameters(), 10.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         total += float(loss.detach())
@@ -110,19 +119,27 @@ def _epoch(
     return total / steps
 
 
-def _settle(lesson: Trainable, options: TrainingOptions, device: torch.device, report: TrainingReport) -> None:
-    """Measure the statistics of the batch norms anew: in a short training the running ones lag behind the weights."""
-    held = {module for part in lesson.frozen for module in part.modules()}
-    norms = [module for module in lesson.network.modules() if isinstance(module, nn.BatchNorm2d) and module not in held]
+def _measure_batch_norms(
+    trainable: Trainable, options: TrainingOptions, device: torch.device, report: TrainingReport
+) -> None:
+    """Measure the batch norms' statistics again on a few batches with the weights as they are now.
+
+    A few hundred images make too few steps for the running statistics to follow the weights: a classifier that had
+    learned its task gave the same answer for every image in evaluation mode.
+    """
+    kept = {module for part in trainable.frozen for module in part.modules()}
+    norms = [
+        module for module in trainable.network.modules() if isinstance(module, nn.BatchNorm2d) and module not in kept
+    ]
     momenta = [module.momentum for module in norms]
     for module in norms:
         module.reset_running_stats()
-        module.momentum = None  # a plain average
-    order = lesson.data.shuffled(options.seed, 0, lesson.weights)[: _SETTLING_STEPS * options.batch]
+        module.momentum = None  # torch then takes the plain average of all batches
+    order = trainable.data.shuffled(options.seed, 0, trainable.weights)[: _BATCH_NORM_STEPS * options.batch]
     done = 0
     with torch.no_grad(), mixed(device, options.precision):
-        for samples in lesson.data.batches(order, options.batch):
-            lesson.loss(samples, device)
+        for samples in trainable.data.batches(order, options.batch):
+            trainable.loss(samples, device)
             done += len(samples)
             report.progress("Settling batch norms", done, len(order))
     for module, momentum in zip(norms, momenta, strict=True):
@@ -130,14 +147,14 @@ def _settle(lesson: Trainable, options: TrainingOptions, device: torch.device, r
 
 
 def schedule(done: float, warmup: float) -> float:
-    """Rise over the first `warmup` share of the steps, then fall along a cosine to one percent."""
+    """The learning rate's factor: rises over the share `warmup`, then falls along a cosine to 0.01."""
     if done < warmup:
         return max(done / warmup, 0.01)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 def _time_done(options: TrainingOptions, started: float) -> float:
-    """The share of the time limit that is used up, so that the learning rate has fallen when the time is over."""
+    """The share of the time limit that is used up; 0 without a limit."""
     return (time.monotonic() - started) / (options.hours * 3600) if options.hours else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What a training will do, checked before it starts: architecture, options and the frozen rows."""
+"""Plan a training: choose the architecture, check the options, and freeze the rows, before anything slow starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """All that decides a training's result, before any of it runs."""
+    """Everything that determines a training's result."""
 
     name: str
     architecture: Architecture
@@ -36,7 +36,7 @@ class TrainingPlan:
 
     @property
     def run_id(self) -> str:
-        """The same plan has the same run, so that a killed one can go on."""
+        """A hash of the plan, so that the same training again finds the folder of the one that was killed."""
         described = [self.name, self.architecture.name, as_json(self.options), self.snapshot.sha256]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
@@ -51,7 +51,7 @@ def plan(
     options: Mapping[str, Any] | None = None,
     report: TrainingReport | None = None,
 ) -> TrainingPlan:
-    """Check everything that can be checked before training starts, and freeze the rows."""
+    """Check everything that can be checked before training, and freeze the rows."""
     check_name(name)
     chosen = find_architecture(task, architecture)
     parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
@@ -92,10 +92,10 @@ def _check_trainable(snapshot: FrozenDataset) -> None:
     images = Counter(label for item in snapshot.examples for label in set(item.labels))
     if snapshot.task == "classify" and len(images) < 2:
         raise DuckspectError(f"query: every image is {next(iter(images))}; classification needs two classes.")
-    if lonely := sorted(label for label, count in images.items() if count == 1 and label != GOOD):
+    if single := sorted(label for label, count in images.items() if count == 1 and label != GOOD):
         raise DuckspectError(
-            f"query: {', '.join(map(repr, lonely))} has one image; a label takes one to train on and one to validate. "
-            f"Add images, or leave it out: where label <> '{lonely[0]}'"
+            f"query: {', '.join(map(repr, single))} has one image; a label takes one to train on and one to validate. "
+            f"Add images, or leave it out: where label <> '{single[0]}'"
         )
     learned = set(snapshot.counts("train"))
     if unlearned := sorted(label for label in set(snapshot.classes) - learned):

@@ -1,4 +1,4 @@
-"""A training run: its row in `ml.training_runs`, its metrics, and the folder with what it can go on from."""
+"""A training run: its row in `ml.training_runs`, its metrics, and the folder with its checkpoints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ where status = 'running' and starts_with(run_id, ?)
 _END = "update ml.training_runs set status = ?, error = ?, finished_at = ? where run_id = ?"
 _UNWRITTEN = "unwritten.json"
 FAREWELL = 10.0
-"""Seconds in which a run that was stopped tries to say so; whoever opens the warehouse next knows it anyway."""
+"""Seconds for which a stopped run tries to record that; otherwise the next to open the warehouse does it."""
 
 
 class TrainingRun(TrainingReport):
@@ -64,7 +64,7 @@ class TrainingRun(TrainingReport):
             self._lock.clear()
 
     def start(self) -> None:
-        """Put the run on record."""
+        """Insert the run's row."""
         planned = self._planned
         now = datetime.now(UTC)  # not when it is written, which may be later
         self._pending.add(_STOP_EARLIER, [now, planned.run_id])
@@ -74,10 +74,10 @@ class TrainingRun(TrainingReport):
         self._pending.add(_INSERT_RUN, [*row, now], is_urgent=True)
 
     def _write_last_epoch(self) -> None:
-        """Write the epoch that this run goes on from, if its process was killed before it could."""
-        found = last_epoch(self.folder)
-        if found is not None and found[1]:  # a checkpoint of an earlier version says nothing of its metrics
-            rows = metric_rows(self.run_id, *found)
+        """Write the metrics of the epoch that this run resumes from, if its process was killed before it wrote them."""
+        last = last_epoch(self.folder)
+        if last is not None and last[1]:  # checkpoints of earlier versions have no metrics
+            rows = metric_rows(self.run_id, *last)
             self._pending.add(_INSERT_MISSING, *([*row, self._planned.run_id, *row[1:3]] for row in rows))
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
@@ -96,7 +96,7 @@ class TrainingRun(TrainingReport):
         self._report.note(text)
 
     def register(self, model: Model, golden: Sequence[bytes], threshold: Threshold | None, origin: Origin) -> Version:
-        """Register the model once the warehouse is free; what was trained is kept if it does not become free."""
+        """Register the model once the warehouse is free; if it stays in use, the trained model is kept for --resume."""
         patience = self._access.patience
         self.progress("Registering", 0, None)
         try:
@@ -109,24 +109,24 @@ class TrainingRun(TrainingReport):
                 f"{error.file} was in use by another process{error.holder} for {patience:g} seconds, so the model is "
                 f"not registered yet. It is trained and kept: the same training with --resume only registers it."
             ) from error
-        shutil.rmtree(self.folder, ignore_errors=True)  # the checkpoints have done their work
+        shutil.rmtree(self.folder, ignore_errors=True)  # the checkpoints are not needed any more
         if warning:
             self.note(f"Warning: {warning}")
         return version
 
     def fail(self, error: BaseException) -> None:
-        """Say in the warehouse why it ended; the checkpoints stay, to go on from."""
+        """Record why the run ended; its checkpoints stay, to resume from."""
         is_stopped = isinstance(error, TrainingStoppedError | KeyboardInterrupt)
         status = "stopped" if is_stopped else "failed"
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
         self._pending.add(_END, [status, reason, datetime.now(UTC), self.run_id])
         try:
             self._pending.finish(FAREWELL if is_stopped else self._access.patience, self.note)
-        except BusyWarehouseError:  # --resume writes it; whoever opens the warehouse before knows it from the lock
+        except BusyWarehouseError:  # --resume writes it later; until then the folder's free lock shows that it ended
             self._pending.save(self.folder / _UNWRITTEN)
 
     def close(self) -> None:
-        """Let others work in the folder."""
+        """Release the folder's lock."""
         self._lock.close()
 
 

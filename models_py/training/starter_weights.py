@@ -29,7 +29,7 @@ from models_py.warehouse.location import stored_uris
 from models_py.weights.first_weights import STARTERS
 
 UNITS, SEED = 4_000, 2_026
-"""Another plant than the demo's, so that the demo's images are new to the starter weights."""
+"""Not the demo's plant, so that the demo's images are new to the starter weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class _PrintedReport(SilentReport):
 
 
 def main(wanted: list[str]) -> None:
-    """Train what is asked for, all if nothing is, and say what each reaches on held-out drawn images."""
+    """Train the starters named, or all of them, and print each one's metrics on held-out drawn images."""
     with tempfile.TemporaryDirectory() as folder:
         plant = build(Path(folder) / "plant", units=UNITS, seed=SEED, workers=os.cpu_count() or 1)
         with open_warehouse(Path(folder) / "warehouse.duckdb") as con:
@@ -95,7 +95,7 @@ def main(wanted: list[str]) -> None:
 
 
 def crop_boards(con: Any, folder: Path, *, side: int = 256, seed: int = 0) -> None:
-    """Cut the boards around their defects, for most of a board is copper that teaches nothing new; fills `crops`."""
+    """Fill the table `crops` with squares around defects: most of a board has none and adds nothing to training."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     rows = []

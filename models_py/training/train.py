@@ -1,4 +1,4 @@
-"""Train a model from a SQL query: freeze the rows, train, choose the threshold, register. One function."""
+"""Train a model from a SQL query: freeze the rows, train, choose the threshold, register."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def train(
 ) -> Version:
     """Train, evaluate and register a model; it becomes the challenger, or the first champion of its name.
 
-    A connection stays open throughout, and keeps other processes out. `WarehouseAccess(path)` lets them in while it
-    trains.
+    With a connection the warehouse stays open for the whole training, so no other process can use it. With a
+    `WarehouseAccess(path)` it is open only while something is written.
     """
     access = access_to(warehouse)
     with access.connection(patience=AT_FIRST) as con:
@@ -98,7 +98,7 @@ def _carry_out(
 def fit_plan(
     planned: TrainingPlan, folder: Path, report: TrainingReport, *, resume: bool = False
 ) -> tuple[Model, Metrics, Threshold | None]:
-    """Train, choose the threshold on the validation rows, and measure there; touches no warehouse."""
+    """Train, choose the threshold on the validation rows, and measure there; does not use the warehouse."""
     task = find_task(planned.architecture.task)
     torch.manual_seed(planned.options.seed)
     model = task.train(TrainingJob(planned.snapshot, planned.architecture, planned.options, folder, resume), report)
@@ -122,7 +122,7 @@ def _parent(planned: TrainingPlan) -> str:
 def keep_result(
     folder: Path, model: Model, metrics: Metrics, threshold: Threshold | None, options: TrainingOptions
 ) -> None:
-    """Keep what a training came to in its folder, whole or not at all, until it is registered."""
+    """Store a trained model and its metrics in the run's folder, completely or not at all, until it is registered."""
     partial = folder / f"{_RESULT}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     save_artifact(model, partial / "artifact", GoldenBatch((), ()), None, as_dict(options))
@@ -132,16 +132,16 @@ def keep_result(
 
 
 def read_result(folder: Path) -> tuple[Model, Metrics, Threshold | None] | None:
-    """What a training came to that was not registered; None if it did not come that far."""
+    """The trained model, metrics and threshold of a run that is not registered yet; None if it was not finished."""
     kept = folder / _RESULT
     if not kept.exists():
         return None
-    found = json.loads((kept / "metrics.json").read_text())
-    chosen = found["threshold"]
-    return load_artifact(kept / "artifact"), found["metrics"], None if chosen is None else Threshold(**chosen)
+    saved = json.loads((kept / "metrics.json").read_text())
+    chosen = saved["threshold"]
+    return load_artifact(kept / "artifact"), saved["metrics"], None if chosen is None else Threshold(**chosen)
 
 
 def can_resume(warehouse: str | Path | None, planned: TrainingPlan) -> bool:
-    """Whether a training that was stopped left something to go on from."""
+    """Whether a stopped training left a checkpoint or a trained model to resume from."""
     folder = runs_folder(warehouse) / planned.run_id
     return (folder / _RESULT).exists() or any(folder.glob("last.safetensors"))

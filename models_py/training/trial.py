@@ -1,4 +1,4 @@
-"""One trial of tuning, in a process of its own; the process that runs the study hears of it through a pipe."""
+"""One trial of tuning, in a process of its own, which reports to the process of the study through a pipe."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from models_py.training.plan import TrainingPlan
 from models_py.training.train import fit_plan, keep_result
 
 LOOK_EVERY = 1.0
-"""Seconds between two words on how far a trial is."""
+"""Seconds between two progress messages of a trial."""
 
 
 class _PipeReport:
-    """A report that goes to the process that runs the study; how far it is goes there once a second."""
+    """Sends the reports of a training to the study's process; progress at most once a second."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -39,7 +39,7 @@ class _PipeReport:
         self._say(f"{what} {done}/{total}" if total else what)
 
     def note(self, text: str) -> None:
-        """There is nobody to read it."""
+        """Ignore notes: the study does not show those of single trials."""
 
     def _say(self, words: str) -> None:
         if time.monotonic() >= self._next:
@@ -50,10 +50,10 @@ class _PipeReport:
 def make_trial(
     pipe: Connection, rows: str, task: str, architecture: str, values: dict[str, Any], folder: str, threads: int
 ) -> None:
-    """Make one trial in a process of its own, and leave the model in its folder."""
+    """Run one trial, in a process of its own, and store the model in its folder."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the study ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to all processes of a terminal; the study ends this
     torch.set_num_threads(threads)
     try:
         options = parse_options(options_of(task), values)
@@ -63,5 +63,5 @@ def make_trial(
         pipe.send(("done", metrics))
     except DuckspectError as error:
         pipe.send(("error", str(error)))
-    except Exception as error:  # noqa: BLE001 - whatever ends a trial is told to the study, which goes on
+    except Exception as error:  # noqa: BLE001 - the study records any error of a trial and goes on
         pipe.send(("error", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))

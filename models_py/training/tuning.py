@@ -1,7 +1,12 @@
-"""Search for better training options: every trial is a row of `ml.trials`, and the rows are all a study remembers.
+"""Search for better training options with Optuna.
 
-Trials run in processes of their own, one training each, so that one that promises nothing can be stopped at once and
-several can run side by side. This process alone writes to the warehouse.
+Every trial is a training in a process of its own, so that a bad one can be stopped at once and several can run side by
+side. The trials send their metrics through pipes; only this process writes to the warehouse.
+
+The study has no storage of its own. Trials are rows of `ml.trials` and epochs rows of `ml.training_metrics`, and a
+study that is started again is rebuilt from them. After each epoch Optuna decides whether a trial is worse than the
+median of the others at that epoch; then it is ended and recorded as pruned. Only the best trial's model is kept on
+disk.
 """
 
 from __future__ import annotations
@@ -67,7 +72,7 @@ class _RunningTrial:
     folder: Path
     run_id: str
     words: str = "starting"
-    """How far it is."""
+    """Its last progress message."""
 
 
 @dataclass(slots=True)
@@ -83,11 +88,11 @@ Announce = Callable[[TrialReport], None]
 
 
 def _quiet(report: TrialReport) -> None:
-    """Announce nothing."""
+    """The default for `announce`: do nothing."""
 
 
 class Study:
-    """One search: a plan whose options may be varied, and the trials made of it so far."""
+    """One search: a plan, the options that vary, and the trials so far."""
 
     def __init__(
         self, warehouse: duckdb.DuckDBPyConnection | WarehouseAccess, planned: TrainingPlan, *, fixed: Mapping[str, Any]
@@ -107,10 +112,10 @@ class Study:
         self.folder = self._access.runs / self.name
         self._failures = 0
         self._trials: dict[int, _TrialRow] = {}
-        self._study = self._recall()
+        self._study = self._rebuild()
 
-    def _recall(self) -> Any:
-        """Build the study from the warehouse; trials that were running when it was killed count as failed."""
+    def _rebuild(self) -> Any:
+        """Rebuild Optuna's study from the warehouse; trials that were running when it was killed count as failed."""
         optuna = _optuna()
         sampler = optuna.samplers.TPESampler(seed=self._planned.options.seed, constant_liar=True, n_startup_trials=5)
         warmup = max(1, self._planned.options.epochs // 4)
@@ -138,7 +143,7 @@ class Study:
         return study
 
     def _rows(self) -> tuple[list[tuple[Any, ...]], dict[str, dict[int, float]]]:
-        """The trials so far, and what each reached after each epoch."""
+        """The trials so far, and each one's metric after each epoch."""
         with self._access.connection() as con:
             rows = con.execute(
                 "select trial, params, status, value, run_id from ml.trials where study = ? order by trial", [self.name]
@@ -156,10 +161,10 @@ class Study:
     def run(
         self, trials: int, parallel: int, announce: Announce = _quiet, report: TrainingReport | None = None
     ) -> None:
-        """Make trials until there are so many in all; stopped from outside, the running ones are given up."""
+        """Run trials until there are `trials` in all; if this is interrupted, the running ones are marked as failed."""
         shown = report or SilentReport()
         with FolderLock(self.folder, f"The study {self.name}"):
-            self._study = self._recall()  # another process may have gone on with it meanwhile
+            self._study = self._rebuild()  # another process may have continued it since
             self._pending.add(_GIVE_UP, [self.name])
             write_parquet(self._planned.snapshot, self.folder / _ROWS)
             devices = [str(device) for device in find_devices(self._planned.options.device)]
@@ -181,8 +186,8 @@ class Study:
             item.process.terminate()
             item.process.join()
             self._close(item, "failed", None)
-        if running:  # else nothing was stopped
-            with suppress(BusyWarehouseError):  # whoever opens the warehouse next marks them
+        if running:
+            with suppress(BusyWarehouseError):  # the next study marks them as failed when it starts
                 self._pending.finish(FAREWELL)
 
     def _made(self) -> int:
@@ -211,7 +216,7 @@ class Study:
         return _RunningTrial(trial, trial.number, process, ours, folder, run_id)
 
     def _listen(self, running: list[_RunningTrial], announce: Announce) -> None:
-        """Wait for news of any trial, and act on it."""
+        """Wait for a message of any trial, and act on it."""
         ready = wait([item.pipe for item in running], LOOK_EVERY)
         self._pending.try_now()
         for item in [item for item in running if item.pipe in ready]:
@@ -260,14 +265,14 @@ class Study:
         self._pending.add(_END, [status, value, datetime.now(UTC), self.name, item.number], is_urgent=True)
 
     def _keep_best(self) -> None:
-        """Only the best trial's model is worth its room on disk, and those still being made."""
+        """Delete the folders of all finished trials but the best."""
         best = self.best()
         for number, trial in self._trials.items():
             if trial.status != "running" and (best is None or number != best[0]):
                 shutil.rmtree(self.folder / str(number), ignore_errors=True)
 
     def best(self) -> tuple[int, dict[str, Any], float] | None:
-        """Number, options and value of the best trial; the earlier of equal ones."""
+        """Number, options and value of the best trial; of equally good ones the earlier."""
         reached = [
             (trial.value, number)
             for number, trial in self._trials.items()
@@ -279,7 +284,7 @@ class Study:
         return number, self._trials[number].params, value
 
     def register_best(self, say: Say = quiet) -> Version:
-        """Register the best trial's model like any trained version, once nobody else writes the warehouse."""
+        """Register the best trial's model, as soon as no other process has the warehouse."""
         best = self.best()
         if best is None:
             raise DuckspectError("tune: no trial reached the end, so there is nothing to register.")

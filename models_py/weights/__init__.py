@@ -1,1 +1,1 @@
-"""Where first weights come from: shipped, downloaded, or a file of another program. Artifacts are in `registry`."""
+"""First weights for training: shipped, downloaded, or read from another program's file. Artifacts are in `registry`."""

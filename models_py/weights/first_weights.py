@@ -1,4 +1,4 @@
-"""Where training starts from: shipped starter weights, a library's download, a file, or nothing."""
+"""First weights of a network: shipped starter weights, a library's download, a file, or none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STARTERS = Path(__file__).with_name("starter")
 
 
 def resolve(architecture: Architecture, wanted: str) -> str:
-    """Turn `auto` into the architecture's best source, and check the choice."""
+    """Replace `auto` by the architecture's best source, and check the choice."""
     source = architecture.weights[0] if wanted == "auto" else wanted
     if source in architecture.weights or Path(source).is_file():
         return source
@@ -34,22 +34,22 @@ def resolve(architecture: Architecture, wanted: str) -> str:
 def start(
     network: nn.Module, architecture: Architecture, wanted: str, report: TrainingReport, labels: Sequence[str] = ()
 ) -> None:
-    """Give a network its first weights; rows of the head go to the classes of the same name, others keep their own."""
-    found = fetch(architecture, wanted)
-    if found.source == "none":
+    """Load first weights into a network. Rows of the head are copied by class name; other classes start at random."""
+    first = fetch(architecture, wanted)
+    if first.source == "none":
         return
-    taken = load_matching(network, found.tensors, labels, found.labels)
-    if not taken:
+    loaded = load_matching(network, first.tensors, labels, first.labels)
+    if not loaded:
         raise DuckspectError(
-            f"weights: {found.source} has no tensor that fits {architecture.name}. Was it made for another?"
+            f"weights: {first.source} has no tensor that fits {architecture.name}. Was it made for another?"
         )
-    report.note(f"Starting from {found.source}: {taken} of {len(network.state_dict())} tensors.")
+    report.note(f"Starting from {first.source}: {loaded} of {len(network.state_dict())} tensors.")
 
 
 def load_matching(
     network: nn.Module, tensors: Mapping[str, torch.Tensor], labels: Sequence[str] = (), known: Sequence[str] = ()
 ) -> int:
-    """Load the tensors whose names and shapes fit, and the rows of those that differ in classes; return how many."""
+    """Load the tensors whose names and shapes match, and single rows where only the classes differ; return how many."""
     own = network.state_dict()
     fitting = {}
     for key, value in tensors.items():
@@ -66,7 +66,7 @@ def load_matching(
 def _rows_by_name(
     own: torch.Tensor, value: torch.Tensor, labels: Sequence[str], known: Sequence[str]
 ) -> torch.Tensor | None:
-    """Copy the rows of classes that both have, where the first axis counts classes, maybe after the background."""
+    """Copy the rows of classes that both have, if the first axis is the classes, with or without a background first."""
     if own.ndim == 0 or own.shape[1:] != value.shape[1:]:
         return None
     before = own.shape[0] - len(labels)
@@ -82,7 +82,7 @@ def _rows_by_name(
 
 @dataclass(frozen=True, slots=True)
 class FirstWeights:
-    """First weights, where they come from, and the classes of their head if it is known."""
+    """First weights, their source, and the classes of their head if it has some."""
 
     source: str
     tensors: Mapping[str, torch.Tensor]
@@ -90,7 +90,7 @@ class FirstWeights:
 
 
 def fetch(architecture: Architecture, wanted: str) -> FirstWeights:
-    """The source that was chosen, and its tensors; none for `none`."""
+    """Read the weights of a source; for `none` there are no tensors."""
     source = resolve(architecture, wanted)
     if source == "none":
         return FirstWeights(source, {})
@@ -102,18 +102,18 @@ def fetch(architecture: Architecture, wanted: str) -> FirstWeights:
 
 
 _INSIDE = {"mobilenet_v2": ("unet_mobilenet_v2", "encoder.")}
-"""A backbone that is the encoder of another starter is not shipped twice."""
+"""Backbones that are the encoder of another starter file, with the prefix there, so that they are not shipped twice."""
 
 
 def _starter(name: str) -> FirstWeights:
     if name in _INSIDE:
         whole, prefix = _INSIDE[name]
-        found = _starter(whole)
-        inside = {key.removeprefix(prefix): value for key, value in found.tensors.items() if key.startswith(prefix)}
-        return FirstWeights("starter", inside)
+        tensors = _starter(whole).tensors
+        encoder = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        return FirstWeights("starter", encoder)
     file = STARTERS / f"{name}.safetensors"
     if not file.exists():
-        shipped = ", ".join(sorted(found.stem for found in STARTERS.glob("*.safetensors"))) or "none"
+        shipped = ", ".join(sorted(path.stem for path in STARTERS.glob("*.safetensors"))) or "none"
         raise DuckspectError(
             f"weights: there are no starter weights for {name}. Shipped: {shipped}. Choose none or a file."
         )
@@ -121,15 +121,15 @@ def _starter(name: str) -> FirstWeights:
 
 
 def _read(file: Path) -> FirstWeights:
-    """Read tensors from safetensors, a torch state dict or an Ultralytics checkpoint, running nothing of theirs."""
+    """Read tensors from safetensors, a torch state dict or an Ultralytics checkpoint, without running its code."""
     from models_py.weights.foreign import read_checkpoint
 
-    found = read_checkpoint(file)
-    return FirstWeights(str(file), found.tensors, found.labels)
+    checkpoint = read_checkpoint(file)
+    return FirstWeights(str(file), checkpoint.tensors, checkpoint.labels)
 
 
 def download(architecture: Architecture, source: str) -> Mapping[str, torch.Tensor]:
-    """Fetch the library's own weights, or say in a sentence that it cannot be reached."""
+    """Download the library's own weights; an error says what to do without a network."""
     from models_py.weights.sources import SOURCES
 
     try:

@@ -1,4 +1,4 @@
-"""Files of other programs: torch state dicts and Ultralytics checkpoints, read without running what they may hold."""
+"""Read other programs' checkpoints (torch state dicts, Ultralytics) without running code that they may contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMEDY = "Save the weights alone: torch.save(model.state_dict(), file), or as s
 
 @dataclass(frozen=True, slots=True)
 class ForeignCheckpoint:
-    """Tensors, and what the file says of their network."""
+    """Tensors, and the classes and Ultralytics description that the file has for them."""
 
     tensors: Mapping[str, torch.Tensor]
     labels: tuple[str, ...] = ()
@@ -47,18 +47,18 @@ def read_checkpoint(file: Path) -> ForeignCheckpoint:
 
 
 def _labels(file: Path, text: str) -> tuple[str, ...]:
-    """The classes that a safetensors file names."""
+    """The classes in the metadata of a safetensors file."""
     try:
-        found = json.loads(text)
+        labels = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise RegistryError(f"{file}: its metadata `labels` must be a JSON list of names, but is {text[:80]!r}.")
-    return tuple(found)
+    return tuple(labels)
 
 
 def unsafe_globals(file: Path) -> list[str]:
-    """What a file would import if it were unpickled, beyond tensors and plain containers."""
+    """The names that unpickling a file would import, beyond tensors and plain containers."""
     if not zipfile.is_zipfile(file):
         raise RegistryError(f"{file}: is no torch file, or one that is truncated. {_REMEDY}")
     try:
@@ -68,19 +68,19 @@ def unsafe_globals(file: Path) -> list[str]:
 
 
 def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
-    """Read tensors by name; a file that holds other objects is refused, and none of them is made."""
+    """Read tensors by name; a file with other objects is refused before any of them is created."""
     if names := unsafe_globals(file):
         raise RegistryError(f"{file}: holds {names[0]}, not weights alone, and was not read. {_REMEDY}")
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise RegistryError(f"{file}: is no torch file of weights: {_first_line(error)} {_REMEDY}") from error
     for nest in _NESTS:
-        if isinstance(found, Mapping) and isinstance(found.get(nest), Mapping):
-            found = found[nest]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, torch.Tensor) for v in found.values()):
-        raise RegistryError(f"{file}: holds a {type(found).__name__} that is no state dict. {_REMEDY}")
-    return {str(key).removeprefix("module."): value for key, value in found.items()}
+        if isinstance(state, Mapping) and isinstance(state.get(nest), Mapping):
+            state = state[nest]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise RegistryError(f"{file}: holds a {type(state).__name__} that is no state dict. {_REMEDY}")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Where each library keeps its own pre-trained weights, in the names and the colours that our networks use."""
+"""Download each library's pre-trained weights, and adapt them to our networks' tensor names and input normalisation."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def detector_weights(architecture: Architecture, source: str) -> Tensors:
 
 _BACKBONES = {"fasterrcnn_resnet50_fpn": "resnet50", "fasterrcnn_mobilenet_v3_large_320_fpn": "mobilenet_v3_large"}
 _SPLIT = 23
-"""The layer of VGG-16 where SSD begins its extra ones."""
+"""The layer of VGG-16 at which SSD's extra layers begin."""
 
 _COLOURS: dict[str, tuple[str, str, Colours]] = {
     "ssd300_vgg16": (
@@ -66,7 +66,7 @@ _COLOURS: dict[str, tuple[str, str, Colours]] = {
         ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ),
 }
-"""The first convolution of a detector, what shifts its output, and the mean and deviation it was trained with."""
+"""By detector: its first convolution, the tensor that shifts its output, and the mean and deviation of its training."""
 
 
 def _ssd_key(key: str) -> str:
@@ -76,7 +76,7 @@ def _ssd_key(key: str) -> str:
 
 
 def _in_our_colours(tensors: dict[str, torch.Tensor], name: str) -> Tensors:
-    """Let the first convolution see our normalised images as it saw those of its library."""
+    """Change the first convolution so that our normalised images give the outputs that the library's gave."""
     if name not in _COLOURS:
         return tensors
     weight, shift, (mean, deviation) = _COLOURS[name]
@@ -125,7 +125,7 @@ def _default(name: str) -> WeightsEnum:
 
 
 def _fetch(url: str, name: str = "") -> Path:
-    """Return the file in torch's folder of downloads; it is fetched if it is not there, and checked by its name."""
+    """Return the file in torch's download folder; download it if it is missing, and check the hash in its name."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / (name or Path(urlparse(url).path).name)
     if file.exists():

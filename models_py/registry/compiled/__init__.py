@@ -1,1 +1,1 @@
-"""Other forms of a registered network: compiled for CPUs, exported as ONNX. What trains or stores it is elsewhere."""
+"""Compiled forms of registered networks: ONNX for CPUs, and export as ONNX. Training and storing are elsewhere."""

@@ -1,4 +1,4 @@
-"""Make a trained network faster without changing what it says: batch norms folded into the convolutions before them."""
+"""Make a trained network faster with the same outputs, by folding batch norms into the convolutions before them."""
 
 from __future__ import annotations
 

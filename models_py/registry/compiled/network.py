@@ -51,7 +51,7 @@ class CompiledNetwork:
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
 
     def on(self, threads: int) -> Compute:
-        """What computes prepared images in place of the network; may be called from several threads at once."""
+        """A function that replaces the network's forward pass; it may be called from several threads at once."""
         session = self._session(threads)
 
         def compute(batch: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ class CompiledNetwork:
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = threads
                 options.log_severity_level = 3
-                # Threads that wait awake would take the cores that decode the next images.
+                # Without this, ONNX Runtime's waiting threads spin, on the cores that decode the next images.
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
                 self._sessions[threads] = onnxruntime.InferenceSession(
                     self._data, options, providers=["CPUExecutionProvider"]
@@ -88,12 +88,12 @@ def make(folder: Path, sha256: str, output: Path) -> dict[str, Any]:
     make_folders(output.parent)
     try:
         apart = export_onnx(model, output, images, tolerance=_CLOSE)
-    except RegistryError as error:  # this network stays with torch
+    except RegistryError as error:  # the network cannot be exported, so it stays with torch
         return {"refused": str(error)}
     batch = model.prepare(images[0])[None]
     compiled, cores = CompiledNetwork(output), torch.get_num_threads()
     times = []
-    for threads in (cores, 1):  # as the line's PC is answered, and as a table is
+    for threads in (cores, 1):  # a single request gets all cores, an image of a table one
         torch.set_num_threads(threads)
         times.append(_times(_by_torch(model), compiled.on(threads), batch))
     by_torch, by_compiled = (statistics.mean(column) for column in zip(*times, strict=True))
@@ -101,7 +101,7 @@ def make(folder: Path, sha256: str, output: Path) -> dict[str, Any]:
 
 
 def _by_torch(model: Model) -> Compute:
-    """The network as an engine runs it."""
+    """The network's forward pass by torch, as the runtime runs it."""
     from models_py.model.architectures import find_architecture
     from models_py.model.devices import mixed
 
@@ -117,7 +117,7 @@ def _by_torch(model: Model) -> Compute:
 
 
 def _times(first: Compute, second: Compute, batch: torch.Tensor) -> tuple[float, float]:
-    """Milliseconds of a batch either way, medians of turns: what one leaves spinning must not slow down the other."""
+    """Milliseconds that each takes for a batch: medians of alternating rounds, so that neither slows the other down."""
     times: dict[int, list[float]] = {0: [], 1: []}
     until = time.perf_counter() + _SECONDS
     for block in range(_BLOCKS):
@@ -134,8 +134,8 @@ def _times(first: Compute, second: Compute, batch: torch.Tensor) -> tuple[float,
 
 
 def main(arguments: list[str]) -> int:
-    """What was made, or why torch stays, as one line of JSON."""
-    os.nice(10)  # a server may be at work beside it
+    """Print what was made, or why torch stays in use, as one line of JSON."""
+    os.nice(10)  # a server may be running on the same machine
     folder, sha256, output = arguments
     try:
         found = make(Path(folder), sha256, Path(output))

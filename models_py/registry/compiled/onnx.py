@@ -39,7 +39,7 @@ class _ExportedNetwork(nn.Module):
         self._model = copy.deepcopy(model)
         self.network = self._model.network.eval()
         for part in self.network.modules():
-            if hasattr(part, "dynamic"):  # else a YOLO keeps the batch it was traced with
+            if hasattr(part, "dynamic"):  # otherwise a YOLO accepts only the batch size it was traced with
                 setattr(part, "dynamic", True)  # noqa: B010 - a module's attributes are typed as tensors
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

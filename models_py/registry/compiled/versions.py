@@ -1,4 +1,4 @@
-"""Compiled forms of versions: made and timed by a process of its own, kept beside the artifacts under their hash."""
+"""Compile versions: a process of its own makes and times the form, which is stored beside the artifacts by its hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What became of compiling a version; without `file_sha256` torch goes on answering."""
+    """The result of compiling a version; without `file_sha256` torch stays in use."""
 
     artifact_sha256: str
     file_sha256: str | None
@@ -33,7 +33,7 @@ class Compilation:
 
 
 def is_to_be_compiled(con: duckdb.DuckDBPyConnection, version: Version) -> bool:
-    """Whether other versions of the model run compiled, and nobody has tried this one; false where nobody can."""
+    """Whether other versions of the model run compiled and this one was not tried; false without ONNX Runtime."""
     known = con.execute("select artifact_sha256 from ml.compiled_models").fetchall()
     is_new = (version.artifact_sha256,) not in known
     return is_new and not _missing() and any(item.compiled_sha256 for item in list_versions(con, version.name))
@@ -44,14 +44,14 @@ def _missing() -> list[str]:
 
 
 def compile_version(con: duckdb.DuckDBPyConnection, version: Version) -> Compilation:
-    """Make the compiled form of a version; whoever asks for the version from then on gets it if it is faster."""
+    """Make the compiled form of a version; it is used from then on if it is faster than torch."""
     if missing := _missing():
         raise DuckspectError(
             f"Compiling needs {', '.join(missing)}, which is not installed. "
             f"Install it with: pip install 'duckspect[onnx]'"
         )
     for left in version.compiled_file.parent.glob(f".{version.compiled_file.name}.*"):
-        left.unlink(missing_ok=True)  # by a process that was killed; who has the warehouse is alone at this
+        left.unlink(missing_ok=True)  # of a process that was killed; no other can be at it, since we have the warehouse
     done = _judge(version, _make(version))
     if done.file_sha256 is None:
         version.compiled_file.unlink(missing_ok=True)
