@@ -18,7 +18,7 @@ from models_py.metrics.evidence import BoolArray, FloatArray, IntArray, checked_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranked:
-    """Scores as ranks with weights: the positives' distinct scores are 1, 3, ..., the negatives between them 0, 2, ..."""
+    """Scores as ranks with weights: the positives' distinct scores are odd, the negatives between two of them even."""
 
     ranks: IntArray
     is_positive: BoolArray

@@ -1,1 +1,1 @@
-"""The dbt project from outside: building, publishing a copy, exporting the KPI layer. The SQL is in `dbt_project`."""
+"""Run the dbt project, publish a copy for readers, export the KPI layer. The SQL is in `dbt_project`."""

@@ -1,4 +1,4 @@
-"""Which model judges which products: what the seed `scoring_assignments` leaves undone, in sentences."""
+"""Check the seed `scoring_assignments` (which model scores which products), and warn about rows without effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import duckdb
 
 SHIPPED = {("pcb", "PCB-%"), ("tile", "TILE-%"), ("plate", "LGP-%"), ("strip", "STRIP-%")}
-"""The rows that came with duckspect, for the demo: nobody chose them, so nobody is told what they leave undone."""
+"""The demo's rows, which come with duckspect: no user wrote them, so there are no warnings about them."""
 
 _SEED = "dbt_project/seeds/scoring_assignments.csv"
 _MOST_NAMED = 20
@@ -42,7 +42,7 @@ order by inspections.product_type
 
 
 def doubts_about_assignments(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """A sentence for each row of the seed that has no effect, and for each champion that judges nothing."""
+    """A warning for each row of the seed that has no effect, and for each champion that scores nothing."""
     products, models = _column(con, _PRODUCTS), _column(con, _MODELS)
     if not products:
         return []
@@ -65,7 +65,7 @@ def doubts_about_assignments(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _advice(con: duckdb.DuckDBPyConnection, model: str, products: Sequence[str]) -> str:
-    """A champion is best at the products that it learned from; where none of them was inspected, name all."""
+    """The products to suggest for a champion: those it was trained on, or all if none of these was inspected."""
     learned_from = _column(con, _LEARNED_FROM, [model])
     rows = [f"{model},{product}" for product in learned_from or products]
     which = "" if learned_from or len(rows) == 1 else "those that are right of "

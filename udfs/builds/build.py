@@ -38,7 +38,7 @@ order by view_name
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build did: nodes by kind, and the sentence of each that went wrong."""
+    """What a build did: number of nodes by kind, and the error message of each that failed."""
 
     succeeded: dict[str, int]
     failures: tuple[str, ...]
@@ -51,7 +51,7 @@ class BuildResult:
 
 
 def project_folder(folder: Path) -> Path:
-    """The dbt project: `dbt_project` in a folder, with what its user changed in it, else the one that came along."""
+    """The dbt project: `dbt_project` in the folder, if its user has one there, else the one that is installed."""
     own = folder / "dbt_project"
     return own if (own / "dbt_project.yml").exists() else sql_folder().parent / "dbt_project"
 
@@ -81,12 +81,12 @@ def published_path(path: str | Path | None = None) -> Path:
 
 
 def _target(warehouse: Path) -> Path:
-    """Where dbt writes what a build did."""
+    """The folder of dbt's logs and results."""
     return files_folder(warehouse) / "dbt" / "target"
 
 
 def _unheard(scored: int) -> None:
-    """Tell nobody."""
+    """The default for `progress`: do nothing."""
 
 
 def build(
@@ -127,7 +127,7 @@ def build(
 
 
 def _run(command: Sequence[str], counter: Path, progress: Callable[[int], None]) -> str:
-    """Run dbt, passing on how far its scoring is, and return what it printed."""
+    """Run dbt, report the progress of its scoring, and return what it printed."""
     counter.parent.mkdir(parents=True, exist_ok=True)
     counter.unlink(missing_ok=True)
     environment = {**os.environ, COUNTER_VARIABLE: str(counter)}
@@ -156,7 +156,7 @@ def _run_here(arguments: Sequence[str]) -> str:
 
 
 def _why(output: str, target: Path) -> DuckspectError:
-    """Why dbt left no results, of what it said."""
+    """The error for a dbt run without results, from what it printed."""
     words = " ".join(line.strip() for line in output.splitlines() if line.strip())
     error = WarehouseError(f"dbt could not begin: {words or 'it said nothing'}")
     return full_disk(error, target) or error
@@ -192,7 +192,7 @@ def did_last_build_fail(path: str | Path | None = None) -> bool:
 
 
 def publish(path: str | Path | None = None) -> Path:
-    """Copy the warehouse for readers, and put the copy in place of the last one at once.
+    """Copy the warehouse for readers, and replace the last copy atomically.
 
     Who has the last copy open keeps reading it; who opens next sees this one. Nobody ever waits for the writer.
     """
@@ -211,7 +211,7 @@ def publish(path: str | Path | None = None) -> Path:
 
 
 def copy_database(con: duckdb.DuckDBPyConnection, warehouse: Path, target: Path, *, is_shared: bool) -> None:
-    """Copy all of a warehouse at one moment; it is shared if others of this process may write it meanwhile."""
+    """Copy a consistent state of a warehouse; `is_shared` says that other threads of this process may write it."""
     if is_shared:
         _copy_rows(con, target)
     else:
@@ -244,7 +244,7 @@ def _copy_file(con: duckdb.DuckDBPyConnection, warehouse: Path, partial: Path) -
 
 
 def _copy_rows(con: duckdb.DuckDBPyConnection, partial: Path) -> None:
-    """Copy what one transaction sees, while others of this process go on writing."""
+    """Copy what one transaction sees, while other threads of this process go on writing."""
     name = con.execute("select current_database()").fetchall()[0][0]
     con.execute("attach '{}' as published_copy".format(str(partial).replace("'", "''")))
     try:
@@ -266,7 +266,7 @@ order by versions.version_id
 
 
 def limit_warnings(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """A sentence for each champion whose threshold makes more mistakes than its limits allow, with the remedy."""
+    """A warning for each champion whose threshold makes more mistakes than its limits allow, with the remedy."""
     built = "select 1 from duckdb_tables() where schema_name = 'main' and table_name = 'eval_operating_points'"
     if not con.execute(built).fetchall():
         return []

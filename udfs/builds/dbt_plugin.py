@@ -58,7 +58,7 @@ def _is_the_program() -> bool:
 
 @contextmanager
 def _errors_of_dbt() -> Iterator[None]:
-    """Raise our errors as dbt's own: of these it prints the sentence alone."""
+    """Raise our errors as dbt's own class, for which it prints only the message and no traceback."""
     try:
         yield
     except DuckspectError as error:
@@ -66,7 +66,7 @@ def _errors_of_dbt() -> Iterator[None]:
 
 
 def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:
-    """Train each named model again if the rows of its query changed; an Arrow table says what was done.
+    """Train each named model again if the rows of its query changed; return what was done as an Arrow table.
 
     The newest version that was trained here says how: its task, architecture, query and options. The result is a
     challenger.

@@ -1,4 +1,4 @@
-"""The KPI layer for other warehouses: the tables that the `kpi_*` views read, and the views, in another dialect."""
+"""Export the KPI layer for other warehouses: the `kpi_*` views and the tables that they read, in another dialect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 DIALECTS = ("snowflake", "bigquery", "databricks", "postgres")
-_COMMENTS_APART = ("postgres",)  # in statements of their own; the others have them inside
+_COMMENTS_APART = ("postgres",)  # dialects whose comments are statements of their own
 
 _PLAIN = re.compile("[a-z_][a-z0-9_]*")
 _DIMENSIONS = """
@@ -54,7 +54,7 @@ class _Relation:
 
 
 def export_sql(con: duckdb.DuckDBPyConnection, dialect: str) -> Iterator[str]:
-    """Yield statements that make and describe tables and views; the dialect's own parser has read back each of them."""
+    """Yield the statements that create and describe tables and views; each was parsed again by sqlglot's dialect."""
     if dialect not in DIALECTS:
         raise DuckspectError(f"dialect: must be one of {', '.join(DIALECTS)}, but is {dialect!r}.")
     views = view_queries(con)
@@ -69,11 +69,11 @@ def export_sql(con: duckdb.DuckDBPyConnection, dialect: str) -> Iterator[str]:
 
 def tables(con: duckdb.DuckDBPyConnection, views: dict[str, exp.Query]) -> list[str]:
     """The tables that views read, and the dimensions that they are joined with, by name."""
-    found = {name for (name,) in con.execute(_DIMENSIONS).fetchall()}
+    tables = {name for (name,) in con.execute(_DIMENSIONS).fetchall()}
     for query in views.values():
         inner = {cte.alias for cte in query.find_all(exp.CTE)}
-        found |= {table.name for table in query.find_all(exp.Table)} - inner
-    return sorted(found)
+        tables |= {table.name for table in query.find_all(exp.Table)} - inner
+    return sorted(tables)
 
 
 def view_queries(con: duckdb.DuckDBPyConnection) -> dict[str, exp.Query]:
@@ -90,7 +90,7 @@ def _query(sql: str) -> exp.Query:
         table.set("db", None)
         table.set("catalog", None)
     for identifier in query.find_all(exp.Identifier):
-        if _PLAIN.fullmatch(identifier.name):  # DuckDB quotes all keywords; Snowflake would take that for lower case
+        if _PLAIN.fullmatch(identifier.name):  # DuckDB quotes keywords, but in Snowflake a quoted name is in lower case
             identifier.set("quoted", False)
     return query
 

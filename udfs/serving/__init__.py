@@ -1,1 +1,1 @@
-"""One warehouse, many clients: HTTP and Quack over one session, with tokens and limits. Needs the extra `serve`."""
+"""The server: HTTP and Quack for many clients over one session, with tokens and limits. Needs the extra `serve`."""

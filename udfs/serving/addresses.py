@@ -1,4 +1,4 @@
-"""HOST:PORT as given on the command line."""
+"""Parse HOST:PORT from the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models_py.errors import DuckspectError
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens."""
+    """The host and port on which a server listens."""
 
     host: str
     port: int

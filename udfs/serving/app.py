@@ -1,4 +1,4 @@
-"""The HTTP application: routes, errors as sentences, documents that need no network."""
+"""The HTTP application: routes, error messages as sentences, and API documentation that needs no network."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _STATUS = {UnusableImageError: 422, RegistryError: 404, UnavailableModelError: 5
 _OPEN_PATHS = ("/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready")
 
 
-def application(service: ServerParts, keyring: TokenFile, limits: RequestLimits) -> App:
-    """The application, behind its front."""
+def application(service: ServerParts, token_file: TokenFile, limits: RequestLimits) -> App:
+    """The FastAPI application, wrapped in the request gate."""
     app = FastAPIOffline(
         title="duckspect",
         version=__version__,
@@ -39,7 +39,7 @@ def application(service: ServerParts, keyring: TokenFile, limits: RequestLimits)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(DuckspectError, _on_mistake)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return RequestGate(app, keyring, limits, service.meters)
+    return RequestGate(app, token_file, limits, service.meters)
 
 
 def _problem(request: Request, status: int, reason: str, headers: Any = None) -> JSONResponse:
@@ -65,10 +65,10 @@ async def _on_mistake(request: Request, error: Exception) -> JSONResponse:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """What FastAPI finds, the body that it does not see, and how a client proves who it is."""
+    """FastAPI's document, completed by the request body, which it does not see, and the authentication."""
     if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-        parts = found.setdefault("components", {})
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        parts = document.setdefault("components", {})
         schemas = parts.setdefault("schemas", {})
         schemas["Request"] = forms.PredictRequest.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
@@ -77,7 +77,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             "token": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
-        for path, methods in found["paths"].items():
+        for path, methods in document["paths"].items():
             for operation in methods.values():
                 if path not in _OPEN_PATHS:
                     operation["security"] = [{"token": []}, {"key": []}]
@@ -86,5 +86,5 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                         "description": "A parameter cannot be used",
                         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
                     }
-        app.openapi_schema = found
+        app.openapi_schema = document
     return app.openapi_schema

@@ -1,6 +1,19 @@
-"""What a remote client's SQL may do, found by parsing it: a SELECT by DuckDB's own parser, the rest by sqlglot.
+"""Decide what a remote client's SQL may do, by parsing it.
 
-What is allowed is listed, not what is forbidden: relations of this warehouse, functions that only compute.
+Everything here is a list of what is allowed: tables and views of this warehouse, and functions that only compute. What
+is on no list is refused, so a new DuckDB function or statement is refused until somebody adds it.
+
+- A SELECT is parsed by DuckDB itself (`json_serialize_sql`), so that we check what DuckDB will run. The tree is
+  searched for functions, relations and kinds of FROM.
+- Statements that write have no such tree. A writer's are parsed by sqlglot, and what it does not understand is refused.
+  Because sqlglot may read a name differently, all words of the text are checked too.
+
+A relation must exist in the catalogue, because DuckDB takes any other name for a file: `from 'a.csv'` reads one. For
+the same reason only plain names (letters, digits, _ and $) are allowed. A WITH may not have the name of one of DuckDB's
+internal views, or a reference to that view elsewhere in the query would pass as a reference to the WITH.
+
+What would take too long is refused by query_costs.py. Functions are the ones that DuckDB 1.5 lists as not reading
+anything (no table functions), minus `_NOT_ONLY_COMPUTING`.
 """
 
 from __future__ import annotations
@@ -22,7 +35,7 @@ from udfs.serving.query_costs import QueryCosts, check_call
 from udfs.serving.writes import RefusedError, check_changes, parse_write
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
-"""A name that DuckDB can take for no file: it looks for a suffix or a slash."""
+"""Names that cannot be a file for DuckDB, which looks for a suffix or a slash."""
 _LONGEST = 1 << 20
 
 _TABLES_OF_VALUES = {"generate_series", "generate_subscripts", "json_each", "json_tree", "range", "repeat", "unnest"}
@@ -37,10 +50,10 @@ _TABLES_OF_CATALOGUE = {
     "pragma_version",
 }
 _SCHEMAS_OF_CATALOGUE = {"information_schema", "pg_catalog"}
-_TELLING = {"pg_prepared_statements", "pg_settings"}
-"""Views of `pg_catalog` that tell folders, settings and what others ask."""
-_PLACES = "warehouse_location"
-"""The table that tells the server's folder."""
+_SETTINGS_VIEWS = {"pg_prepared_statements", "pg_settings"}
+"""Views of `pg_catalog` that show folders, settings and other clients' statements."""
+_LOCATION_TABLE = "warehouse_location"
+"""The table with the server's folder."""
 _NOT_ONLY_COMPUTING = {
     "current_setting",
     "currval",
@@ -82,7 +95,7 @@ class SqlGuard:
         self._internal = {name.lower() for (name,) in internal}
         self._relations: frozenset[tuple[str, str]] = frozenset()
         self._database = ""
-        self._learn()
+        self._read_catalogue()
 
     def check(self, sql: str, role: str) -> None:
         """Raise RefusedError with the reason, or return."""
@@ -90,7 +103,7 @@ class SqlGuard:
             raise RefusedError(f"a statement of {len(sql):,} characters is longer than {_LONGEST:,}")
         if role == "admin":
             return
-        tree = self._selected(sql)
+        tree = self._parse_select(sql)
         if tree is not None:
             self._check_select(tree)
         elif role == "reader":
@@ -99,23 +112,23 @@ class SqlGuard:
             self._check_write(sql)
         self._costs.check(sql, role)
 
-    def _selected(self, sql: str) -> Any:
-        """The tree of one SELECT as DuckDB reads it; nothing of anything else."""
+    def _parse_select(self, sql: str) -> Any:
+        """DuckDB's own tree of one SELECT; None for any other statement."""
         with self._lock:
             row = self._parser.execute("select json_serialize_sql($1)", [sql]).fetchone()
-        found = json.loads(row[0]) if row else {"error": True}
-        if found["error"] and found.get("error_type") == "parser":
-            raise RefusedError(f"it cannot be parsed: {found.get('error_message')}")
-        if found["error"] or len(found["statements"]) != 1:
+        parsed = json.loads(row[0]) if row else {"error": True}
+        if parsed["error"] and parsed.get("error_type") == "parser":
+            raise RefusedError(f"it cannot be parsed: {parsed.get('error_message')}")
+        if parsed["error"] or len(parsed["statements"]) != 1:
             return None
-        return found["statements"][0]
+        return parsed["statements"][0]
 
     def _check_select(self, tree: Any) -> None:
-        named: set[str] = set()
+        with_names: set[str] = set()
         nodes = list(_nodes(tree))
         for node in nodes:
             for entry in (node.get("cte_map") or {}).get("map") or ():
-                named.add(self._named(entry["key"]))
+                with_names.add(self._check_with_name(entry["key"]))
         tabular = {id(node["function"]) for node in nodes if node.get("type") == "TABLE_FUNCTION"}
         for node in nodes:
             if node.get("class") == "FUNCTION":
@@ -123,7 +136,7 @@ class SqlGuard:
                 if id(node) not in tabular:
                     check_call(str(node["function_name"]).lower(), node["children"])
             elif node.get("type") == "BASE_TABLE":
-                self._check_relation(node["catalog_name"], node["schema_name"], node["table_name"], named)
+                self._check_relation(node["catalog_name"], node["schema_name"], node["table_name"], with_names)
             elif node.get("type") == "SHOW_REF" and node.get("query") is None and node["table_name"] not in _SHOWN:
                 raise RefusedError(f"{node['table_name']} cannot be shown; describe a table or view by its name")
             elif "sample" in node and "alias" in node and node.get("type") not in _FROM and "class" not in node:
@@ -138,20 +151,20 @@ class SqlGuard:
         for call in statement.find_all(exp.Anonymous):
             self._check_function(call.name, is_table=isinstance(call.parent, exp.Table))
         self._check_words(tokenize(sql, dialect="duckdb"))
-        named = {self._named(each.alias) for each in statement.find_all(exp.CTE)}
+        with_names = {self._check_with_name(each.alias) for each in statement.find_all(exp.CTE)}
         for table in check_changes(sql, statement, self._database):
             if not isinstance(table.this, exp.Func):
-                self._check_relation(table.catalog, table.db, table.name, named)
+                self._check_relation(table.catalog, table.db, table.name, with_names)
 
-    def _named(self, name: str) -> str:
-        """The name of a WITH, which must not make a view of DuckDB's own pass for it elsewhere in the query."""
+    def _check_with_name(self, name: str) -> str:
+        """The name of a WITH in lower case; refused if it is the name of one of DuckDB's internal views."""
         self._check_plain(name)
         if name.lower() in self._internal:
             raise RefusedError(f"with {name}: is the name of a view of DuckDB's; choose another")
         return name.lower()
 
     def _check_words(self, words: list[Word]) -> None:
-        """No name that could be a file, no function beyond those allowed, however it is written."""
+        """Refuse quoted names that could be a file, and calls of functions that are not allowed, in the text itself."""
         for word, following in zip(words, [*words[1:], None], strict=True):
             if word.token_type == TokenType.IDENTIFIER:
                 self._check_plain(word.text)
@@ -173,27 +186,27 @@ class SqlGuard:
             raise RefusedError(f"{name}() is not allowed")
 
     def _is_macro(self, name: str) -> bool:
-        """A macro that somebody who may has made in this warehouse."""
+        """Whether a function is a macro of this warehouse; only admins can make one."""
         with self._cursor() as con:
-            found = con.execute(
+            row = con.execute(
                 "select 1 from duckdb_functions() where function_name = $1 and function_type = 'macro' "
                 "and not internal and database_name = current_database()",
                 [name],
             ).fetchone()
-        return found is not None and name not in _NOT_ONLY_COMPUTING
+        return row is not None and name not in _NOT_ONLY_COMPUTING
 
-    def _check_relation(self, catalogue: str, schema: str, table: str, named: set[str]) -> None:
-        if not catalogue and not schema and table.lower() in named:
+    def _check_relation(self, catalogue: str, schema: str, table: str, with_names: set[str]) -> None:
+        if not catalogue and not schema and table.lower() in with_names:
             return
-        if table.lower() == _PLACES:
+        if table.lower() == _LOCATION_TABLE:
             raise RefusedError(f"{table} tells a folder of the server, which is for admins")
         is_here = catalogue.lower() in ("", self._database)
         if is_here and schema.lower() in _SCHEMAS_OF_CATALOGUE and _PLAIN.fullmatch(table):
-            if table.lower() in _TELLING:
+            if table.lower() in _SETTINGS_VIEWS:
                 raise RefusedError(f"{schema}.{table} tells settings of the server, which are for admins")
             return
         if not self._is_known(catalogue, schema, table):
-            self._learn()
+            self._read_catalogue()
             if not self._is_known(catalogue, schema, table):
                 whole = ".".join(part for part in (catalogue, schema, table) if part)
                 raise RefusedError(f"{whole!r} is no table or view of this warehouse")
@@ -203,8 +216,8 @@ class SqlGuard:
             return not schema and (catalogue.lower(), table.lower()) in self._relations
         return (schema.lower(), table.lower()) in self._relations
 
-    def _learn(self) -> None:
-        """Look at the catalogue again: a build may have made a table since."""
+    def _read_catalogue(self) -> None:
+        """Read the names of all tables and views; again for an unknown name, since a build may have made it."""
         with self._cursor() as con:
             rows = con.execute(
                 "select lower(schema_name), lower(table_name) from duckdb_tables() "
@@ -219,7 +232,7 @@ class SqlGuard:
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a tree of JSON."""
+    """Every JSON object in a tree."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

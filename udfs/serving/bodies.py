@@ -1,4 +1,4 @@
-"""Reading the bodies of requests: off the event loop if they are large, and never more of them than there may be."""
+"""Parse the bodies of requests: large ones in a thread, so that the event loop is free, and with limits."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class RequestError(DuckspectError):
 
 
 async def apart(size: int, read: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-    """What `read` makes of a body of so many bytes: of a large one in a thread, for the loop answers others."""
+    """Call `read`; for a large body in a thread, so that the event loop can answer other clients."""
     if size <= _SMALL:
         return read(*given, **named)
     return await asyncio.to_thread(read, *given, **named)
 
 
 def validated(form: type[M], body: bytes, *, status: int = 422) -> M:
-    """A JSON body as a form; it is counted first, for a body of small values takes fifty times its size."""
+    """Parse a JSON body. Its values are counted first: many small ones take fifty times the body's size in memory."""
     if sum(body.count(sign) for sign in b",[{") > _MOST_VALUES:
         raise RequestError(413, f"The JSON holds more than {_MOST_VALUES:,} values.")
     try:
@@ -80,8 +80,8 @@ async def _parts(call: Call, most_fields: int) -> tuple[bytes, dict[str, str]]:
 
 
 def sentence(errors: Any) -> str:
-    """What a validation found, in words."""
-    told = [f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in errors[:_MOST_TOLD]]
-    shown = "; ".join(text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..." for text in told)
-    more = len(errors) - len(told)
+    """The errors of a validation as one sentence."""
+    messages = [f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in errors[:_MOST_TOLD]]
+    shown = "; ".join(text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..." for text in messages)
+    more = len(errors) - len(messages)
     return f"{shown}; and {more:,} more." if more > 0 else f"{shown}."

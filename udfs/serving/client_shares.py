@@ -1,4 +1,4 @@
-"""What all clients of a server share, and how much of it one of them may have."""
+"""Count a resource that all clients share, with a limit for all and one for each client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 
 class ClientShares:
-    """Places or bytes, so many for all clients together; one client gets its share of them at most."""
+    """A number of places or bytes for all clients together, of which one client gets a share at most."""
 
     def __init__(self, most: int, share: float, least: int = 1) -> None:
         self.most = max(most, least)

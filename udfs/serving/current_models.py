@@ -1,8 +1,9 @@
-"""Which version answers a reference now: a new one as soon as it is loaded, and until then the one before it.
+"""Which loaded version answers a reference now: a new version as soon as it is loaded, until then the one before.
 
-Before every verdict the registry is asked whether it has changed. If it has, references are looked up again: new
-operating points, and versions that are loaded already, hold at once. A version that must be loaded first is loaded in
-the background, while what answered so far goes on; if it cannot be loaded, that stays, and is tried again later.
+Before every verdict a query asks whether the registry has changed; all requests that wait share one such query. If it
+has, references are resolved again. New operating points, and versions that are loaded already, are used at once. Any
+other version is loaded in the background, and the previous one answers meanwhile. If loading fails, the previous
+version stays in service, and loading is tried again after `_TRY_AGAIN` seconds.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ select count(*), max(epoch_us(valid_from)) from ml.thresholds
 union all
 select count(*), max(epoch_us(compiled_at)) from ml.compiled_models
 """
-"""Asked before every verdict, so it is planned once: half a millisecond instead of two.
+"""Run before every verdict, so it is prepared once, which makes it take half a millisecond instead of two.
 
-Without a function around the column DuckDB would put in what it knows of the table when it plans, and never look again.
+`epoch_us` around the columns is needed: for a bare max(column) DuckDB's planner inserts the value from the table's
+statistics, and the prepared statement would return that value for ever.
 """
 _log = logging.getLogger("duckspect.serve")
 
@@ -52,13 +54,13 @@ class UnavailableModelError(DuckspectError):
 
 
 class CurrentModels:
-    """References to models at work, looked up again as soon as the registry has changed."""
+    """Resolves references to loaded models, again whenever the registry has changed."""
 
     def __init__(self, runtime: Runtime, con: duckdb.DuckDBPyConnection) -> None:
         self._runtime = runtime
         self._con = con.cursor()
         self._con.execute(_STATE)
-        self._registry = WorkerPool("registry", 1)  # nobody else's work is in front of a look
+        self._registry = WorkerPool("registry", 1)  # a thread of its own, so that no other work delays a look-up
         self._state: object = None
         self._generation = 0
         self._found: OrderedDict[str, tuple[int, LoadedModel]] = OrderedDict()
@@ -68,7 +70,7 @@ class CurrentModels:
         self._next: asyncio.Task[None] | None = None
 
     async def find(self, reference: str) -> LoadedModel:
-        """What answers a reference now; RegistryError if there is no such model."""
+        """The loaded model that answers a reference now; RegistryError if there is no such model."""
         await self._look()
         generation, last = self._found.get(reference, (-1, None))
         if last is not None and (generation == self._generation or self._is_waiting(reference)):
@@ -78,26 +80,26 @@ class CurrentModels:
         return last if last is not None and not is_loaded else await asyncio.shield(change)
 
     async def load(self, reference: str) -> LoadedModel:
-        """As `find`, but wait for a version that is on its way."""
+        """As `find`, but wait for a version that is being loaded."""
         await self._look()
         change, _ = await self._change(reference)
         return await asyncio.shield(change)
 
     def last(self, reference: str) -> LoadedModel | None:
-        """What answered a reference last."""
+        """The model that answered a reference last, without asking the registry."""
         return self._found.get(reference, (0, None))[1]
 
     def close(self) -> None:
-        """Ask the registry nothing more."""
+        """Stop asking the registry."""
         self._registry.shutdown()
 
     def _is_waiting(self, reference: str) -> bool:
-        """Whether the version that should answer was broken a moment ago."""
+        """Whether loading the version that should answer failed less than `_TRY_AGAIN` seconds ago."""
         generation, until = self._broken.get(reference, (-1, 0.0))
         return generation == self._generation and time.monotonic() < until
 
     async def _look(self) -> None:
-        """Wait for a look at the registry that began after this call; all who wait at once share one."""
+        """Wait for a look at the registry that began after this call; all that wait at one time share it."""
         if self._next is None:
             self._next = asyncio.create_task(self._look_after(self._running))
         await asyncio.shield(self._next)
@@ -106,7 +108,7 @@ class CurrentModels:
         if earlier is not None:
             await asyncio.wait([earlier])
         self._running, self._next = self._next, None
-        state = await self._asked(self._read)
+        state = await self._in_registry_thread(self._read)
         if state != self._state:
             self._state = state
             self._generation += 1
@@ -114,14 +116,14 @@ class CurrentModels:
     def _read(self) -> object:
         return self._con.execute("execute duckspect_registry_state").fetchall()
 
-    async def _asked(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """What a function says that asks the registry."""
+    async def _in_registry_thread(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """Call a function in the thread that asks the registry."""
         return await asyncio.get_running_loop().run_in_executor(self._registry, lambda: call(*given, **named))
 
     async def _change(self, reference: str) -> tuple[asyncio.Task[LoadedModel], bool]:
-        """The change of a reference to the version that it names now, and whether that is loaded already."""
+        """Begin to switch a reference to the version that it names now; return it and whether it is loaded already."""
         generation, models = self._generation, self._runtime.models
-        version, points = await self._asked(models.resolve, reference, Query(_OUTSIDE, generation), None)
+        version, points = await self._in_registry_thread(models.resolve, reference, Query(_OUTSIDE, generation), None)
         key = (reference, generation)
         if key not in self._changes:
             loading = models.load(version)
@@ -134,12 +136,12 @@ class CurrentModels:
     def _forget(self, key: tuple[str, int], change: asyncio.Task[LoadedModel]) -> None:
         del self._changes[key]
         if not change.cancelled():
-            change.exception()  # whoever waits has it
+            change.exception()  # marks it as retrieved, or asyncio logs it; those that wait get it too
 
     async def _loaded(
         self, reference: str, generation: int, version: Version, points: dict[str, float], loading: Future[Batcher]
     ) -> LoadedModel:
-        """What answers once the version is loaded: that, or if it cannot be loaded what answered so far."""
+        """The version, once it is loaded; if it cannot be loaded, the one that answered before."""
         try:
             engine = await asyncio.wrap_future(loading)
         except Exception as error:
@@ -152,7 +154,7 @@ class CurrentModels:
             _log.error("%s stays in service: %s", last.version.reference, error)
             return last
         served = LoadedModel(version, engine, points)
-        if generation < self._found.get(reference, (-1, None))[0]:  # a later change was loaded sooner
+        if generation < self._found.get(reference, (-1, None))[0]:  # a later change was loaded first
             return served
         self._note(reference, version)
         self._broken.pop(reference, None)
@@ -170,10 +172,10 @@ class CurrentModels:
 
     @property
     def broken(self) -> list[str]:
-        """References whose version cannot be loaded, while an older one answers."""
+        """References whose version cannot be loaded, so that an older one answers."""
         return sorted(self._broken)
 
     @property
     def serving(self) -> dict[str, LoadedModel]:
-        """What answers each reference that was asked for."""
+        """The model that answers each reference that clients have used."""
         return {reference: served for reference, (_, served) in dict(self._found).items()}

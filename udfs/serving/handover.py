@@ -1,11 +1,11 @@
-"""Commands for a warehouse that is being served run inside the server, the one process that may write it.
+"""Run commands for a served warehouse inside the server, since only its process may write the file.
 
-One runs at a time. A client's request is read in a thread of its own before it waits for its turn, so that one that
-says nothing holds up nobody. A command changes neither the server's folder nor its output: it is told where it was
-typed, and what it says goes to its client.
+A command (`duckspect ingest`, say) sends its arguments and its current folder through a Unix socket, and prints what
+comes back. Commands run one at a time. Each client's request is read in a thread of its own before it waits for its
+turn, so that a client that sends nothing delays nobody. The server changes neither its current folder nor its standard
+output for a command: both are passed to the command as arguments.
 
-The socket lies in a folder of the user's own, so the operating system says who may use it: those who could stop the
-server and write the file themselves.
+The socket is in a folder that only its user may open, and that user could stop the server and write the file anyway.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from models_py.errors import DuckspectError
 from udfs.threads import WorkerThread
 
 COMMANDS = ("backup", "build", "info", "ingest", "models", "publish", "relocate", "review")
-"""What may run in a server; training would starve its clients."""
+"""The commands that may run in a server; training may not, because clients would get no processor time."""
 Run = Callable[[Sequence[str], Path, TextIO, TextIO], int]
 """Runs a command for another process: its arguments, its folder, and streams to its standard output and error."""
 _LONGEST = 1 << 20
@@ -46,12 +46,12 @@ def _folder() -> Path:
 
 
 def _place(warehouse: Path) -> Path:
-    """A socket's path must be short, so it is named by hash."""
+    """The path of a warehouse's socket: named by a hash, since a socket's path has at most about 100 characters."""
     return _folder() / f"{hashlib.sha256(os.fsencode(warehouse.resolve())).hexdigest()[:24]}.sock"
 
 
 def hand_over(warehouse: Path, arguments: Sequence[str], write: Callable[[str, str], None]) -> int | None:
-    """Have the server of a warehouse run a command; its exit status, or None if there is no server."""
+    """Let the server of a warehouse run a command; return its exit status, or None if there is no server."""
     if not arguments or arguments[0] not in COMMANDS:
         return None
     if "--watch" in arguments:
@@ -84,7 +84,7 @@ class CommandServer:
         self._is_closing = False
         self._place = _place(warehouse)
         self._busy = threading.Lock()
-        self._place.unlink(missing_ok=True)  # of a server that was killed: we hold the warehouse's lock now
+        self._place.unlink(missing_ok=True)  # left by a killed server, which cannot run: we have the warehouse
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(self._place))
         self._place.chmod(0o600)
@@ -92,7 +92,7 @@ class CommandServer:
         WorkerThread("control", self._accept, self._begin, is_vital=False)
 
     def close(self) -> None:
-        """Take no more commands, and wait for the one that runs; those that wait for it are sent away."""
+        """Take no more commands, wait for the one that runs, and refuse those that wait."""
         self._is_closing = True
         self._listener.close()
         self._place.unlink(missing_ok=True)
@@ -111,14 +111,14 @@ class CommandServer:
         threading.Thread(target=self._attend, args=(client,), name="duckspect-command", daemon=True).start()
 
     def _attend(self, client: socket.socket) -> None:
-        """Read what a client wants, wait for its turn, and run it."""
+        """Read a client's command, wait for its turn, and run it."""
         try:
             with client, client.makefile("rwb") as stream:
                 client.settimeout(self._patience)
                 order = json.loads(stream.readline(_LONGEST))
                 client.settimeout(_LONGEST_PAUSE)  # from here on we only send
                 self._take_turn(stream, [str(word) for word in order["arguments"]], Path(order["folder"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:  # who asked went away, or talks nonsense
+        except (OSError, ValueError, KeyError, TypeError) as error:  # the client is gone, or sent something else
             _log.warning("a command was not completed: %s", error)
 
     def _take_turn(self, stream: io.BufferedRWPair, arguments: Sequence[str], folder: Path) -> None:
@@ -131,7 +131,7 @@ class CommandServer:
                 err.write("Error: The server is stopping. Run the command again.\n")
                 _send(stream, "exit", 1)
                 return
-            err.write("")  # a client that has gone away since gets nothing done
+            err.write("")  # raises if the client is gone, so that its command does not run
             self._running = " ".join(arguments)
             _log.info("command: duckspect %s", self._running)
             _send(stream, "exit", self._status(arguments, folder, _ClientStream(stream, "out"), err))
@@ -139,17 +139,17 @@ class CommandServer:
             self._busy.release()
 
     def _status(self, arguments: Sequence[str], folder: Path, out: TextIO, err: TextIO) -> int:
-        """Run a command; whatever goes wrong, its client is told, and that it ended."""
+        """Run a command; its client gets any error, and always an end."""
         try:
             return self._run(arguments, folder, out, err)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client waits for an end
+        except Exception as error:  # noqa: BLE001 - after any error the client waits for an end
             _log.exception("a command failed")
             err.write(f"Error: {type(error).__name__}: {error}\n")
             return 1
 
 
 class _ClientStream(io.TextIOBase, TextIO):
-    """A text stream whose every write goes to the client at once."""
+    """A text stream that sends every write to the client at once."""
 
     def __init__(self, stream: io.BufferedRWPair, name: str) -> None:
         self._stream = stream

@@ -16,16 +16,16 @@ _log = logging.getLogger("duckspect.serve")
 
 
 def impatient(seconds: float) -> type[HttpToolsProtocol]:
-    """Uvicorn's protocol, with an end to its patience: the headers of a request must be complete within seconds."""
+    """Uvicorn's HTTP protocol with a timeout for the headers of a request."""
     return type("ImpatientProtocol", (_HeaderTimeoutProtocol,), {"patience": seconds, "silent": {}, "resting": {}})
 
 
 class _HeaderTimeoutProtocol(HttpToolsProtocol):
     patience: float
     silent: ClassVar[dict[_HeaderTimeoutProtocol, None]]
-    """Connections whose first headers have not come, the oldest first."""
+    """Connections whose first headers are not complete yet, the oldest first."""
     resting: ClassVar[dict[_HeaderTimeoutProtocol, None]]
-    """Connections that had an answer and ask nothing now, the longest first."""
+    """Connections that wait between two requests, the longest-waiting first."""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -56,7 +56,7 @@ class _HeaderTimeoutProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _make_way(self) -> None:
-        """Close connections that ask nothing, until this one has a place; uvicorn refuses whoever comes beyond."""
+        """Close idle connections until there is a place for this one; uvicorn refuses connections beyond its limit."""
         while self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
             victims = self.silent or self.resting
             if not victims:

@@ -1,4 +1,4 @@
-"""From a client's image to a verdict that is on record."""
+"""Predict a client's image, store the verdict, and only then return it."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class UnusableImageError(DuckspectError):
 
 @dataclass(frozen=True, slots=True)
 class InspectionRequest:
-    """One image that a client wants judged, by bytes or by URI; what it shows makes it an inspection.
+    """One image from a client, as bytes or URI. With a unit, line, station or product it becomes an inspection.
 
-    It is repeatable if the client named the request, so that it may have been sent before.
+    `is_repeatable` means that the client chose the request's id, so the same request may have been sent before.
     """
 
     reference: str
@@ -89,7 +89,7 @@ class RecordedVerdict:
         return why_undecided(f"{record.model}@{record.version}") if record.is_defective is None else None
 
     def described(self) -> dict[str, object]:
-        """The fields of `predict`, and what became of them."""
+        """The body of the response: the fields of `predict`, the defects and the thresholds."""
         record = self.record
         return {
             "request_id": record.request_id,
@@ -162,7 +162,7 @@ class InspectionService:
         return await asyncio.wrap_future(self._journal.add(record))
 
     async def drawn(self, request: InspectionRequest, verdict: RecordedVerdict) -> bytes:
-        """The image with what counts drawn on it, as PNG."""
+        """The image with its defects drawn on it, as PNG."""
         visible = [defect for defect in verdict.defects if defect["x1"] is not None]
         image = PredictionRequest([request.source], _OUTSIDE)
         made = await asyncio.to_thread(self._runtime.make, image, [drawing(visible)])
@@ -180,7 +180,7 @@ class InspectionService:
         return model, await asyncio.wrap_future(future)
 
     def _keep(self, request: InspectionRequest) -> Callable[[bytes, ImageInfo], Future[str] | None]:
-        """Begin to keep an upload, if uploads are kept."""
+        """A function that begins to store an upload, if uploads are stored; called as soon as the image is decoded."""
 
         def keep(data: bytes, facts: ImageInfo) -> Future[str] | None:
             if request.uri is not None or self._images is None:
@@ -190,7 +190,7 @@ class InspectionService:
         return keep
 
     async def _uri(self, request: InspectionRequest, result: _Result) -> str:
-        """Where the image is found later; an upload that is not kept has a name that nobody can open."""
+        """The URI of the image; for an upload that is not stored a `urn:`, which cannot be opened."""
         if request.uri is not None:
             return await asyncio.to_thread(self._uris.normal, request.uri)
         if result.kept is None:

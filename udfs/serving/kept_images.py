@@ -1,4 +1,4 @@
-"""Images that clients of the server send, each kept once under the hash of its bytes."""
+"""Store images that clients upload, each once, under the hash of its bytes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models_py.warehouse.location import StoredUris
 from udfs.threads import WorkerPool
 
 _AT_ONCE = 16
-"""A disk takes as long for one sync as for many at once."""
+"""Threads that write and sync: a sync takes 3 to 4 ms, however many wait for it at one time."""
 
 
 class KeptImages:
-    """Keeps images with threads of its own: those that decode have better to do than to wait for a disk."""
+    """Stores images with threads of its own, so that the few threads that decode do not wait for the disk."""
 
     def __init__(self, folder: Path, uris: StoredUris | None = None) -> None:
         self._folder = folder
@@ -27,14 +27,14 @@ class KeptImages:
         self._made: set[Path] = set()
 
     def keep(self, data: bytes, digest: str, suffix: str) -> Future[str]:
-        """The URI of an image, once it survives a crash; WarehouseError if it cannot be written."""
+        """A future of the image's URI, done when the file survives a crash; WarehouseError if it cannot be written."""
         return self._pool.submit(self._keep, data, self._folder / digest[:2] / f"{digest}.{suffix}")
 
     def _keep(self, data: bytes, file: Path) -> str:
         try:
             self._make(file.parent)
             if _holds(file, data):
-                sync_path(file.parent)  # another thread may have renamed it, and not be done
+                sync_path(file.parent)  # another thread may have renamed it but not synced the folder yet
             else:
                 write_file(file, data)
         except OSError as error:
@@ -49,7 +49,7 @@ class KeptImages:
 
 
 def _holds(file: Path, data: bytes) -> bool:
-    """Whether a file is there as it should be, and not torn by a power loss or a full disk."""
+    """Whether a file exists with these bytes, and was not cut off by a power loss or a full disk."""
     try:
         return file.stat().st_size == len(data) and file.read_bytes() == data
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""DuckDB's own protocol over the session: any DuckDB attaches with a token, and its queries run here."""
+"""Quack, DuckDB's own protocol: any DuckDB attaches with a token, and its queries run in this process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger("duckspect.serve")
 
 
 def load_quack(con: duckdb.DuckDBPyConnection) -> None:
-    """Load the protocol, and the encryption it needs, from their wheels: nothing is downloaded."""
+    """Load the extensions for the protocol and its encryption from their wheels, without a download."""
     import duckdb
 
     for name in ("httpfs", "quack"):
@@ -50,10 +50,12 @@ def load_quack(con: duckdb.DuckDBPyConnection) -> None:
 class QuackServer:
     """A Quack server on the database of a connection; tokens and roles are checked on every query."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, address: Address, keyring: TokenFile, guard: SqlGuard) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, address: Address, token_file: TokenFile, guard: SqlGuard
+    ) -> None:
         self._con = con
         self._uri = f"quack:{address.host}:{address.port}"
-        self._keyring = keyring
+        self._token_file = token_file
         self._guard = guard
         self._lock = Lock()
         self._sessions: OrderedDict[str, Token] = OrderedDict()
@@ -61,7 +63,7 @@ class QuackServer:
         self._on_query: Callable[[str, bool], None] | None = None
 
     def start(self, on_query: Callable[[str, bool], None]) -> None:
-        """Listen; `on_query` hears the role and whether it was allowed, of every query."""
+        """Listen; `on_query` is called for every query with the role and whether it was allowed."""
         import duckdb
 
         self._on_query = on_query
@@ -69,7 +71,8 @@ class QuackServer:
         self._answer("authentication", self._authenticate, 3)
         self._answer("authorization", self._authorize, 2)
         self._con.execute("set global TimeZone = 'UTC'")
-        self._con.execute("set global python_enable_replacements = false")  # a name is a table, never our variable
+        # Otherwise a table name in a client's query could mean a Python variable of this process.
+        self._con.execute("set global python_enable_replacements = false")
         try:
             self._con.execute(
                 "from quack_serve($1, token := $2, allow_other_hostname := true)", [self._uri, secrets.token_hex(32)]
@@ -78,7 +81,7 @@ class QuackServer:
             raise DuckspectError(f"{self._uri}: cannot be listened on: {str(error).splitlines()[0]}") from error
 
     def stop(self, seconds: float) -> None:
-        """Let no new query begin, wait for those that run, and stop listening."""
+        """Refuse new queries, wait for those that run, and stop listening."""
         self._is_draining = True
         until = time.monotonic() + seconds
         while self._is_busy() and time.monotonic() < until:
@@ -86,7 +89,7 @@ class QuackServer:
         self._con.execute("from quack_stop($1)", [self._uri]).fetchall()
 
     def _answer(self, what: str, call: Callable[..., bool], count: int) -> None:
-        """Have a question of Quack's answered by a function of ours."""
+        """Register a Python function as one of Quack's callbacks."""
         from duckdb.func import FunctionNullHandling
 
         name, text = f"duckspect_{what}", self._con.type("varchar")
@@ -105,25 +108,25 @@ class QuackServer:
         return any(str(state).lower() in ("running", "active", "streaming") for (state,) in rows)
 
     def _authenticate(self, session: str | None, token: str | None, _server: str | None) -> bool:
-        found = self._keyring.find(token or "")
-        if found is None or session is None:
+        client = self._token_file.find(token or "")
+        if client is None or session is None:
             _log.warning("refused: a Quack client with an unknown token")
             self._count("nobody", is_allowed=False)
             return False
         with self._lock:
-            self._sessions[session] = found
+            self._sessions[session] = client
             while len(self._sessions) > _SESSIONS_KEPT:
                 self._sessions.popitem(last=False)
-        _log.info("%s (%s) attached over Quack", found.name, found.role)
+        _log.info("%s (%s) attached over Quack", client.name, client.role)
         return True
 
     def _authorize(self, session: str | None, sql: str | None) -> bool:
-        """DuckDB tells the client no more than that it was refused, so the reason is in the log."""
+        """Check a query. The protocol tells the client only that it was refused, so the reason goes to the log."""
         with self._lock:
             token = self._sessions.get(session or "")
         role = token.role if token else "nobody"
         try:
-            if token is None or not self._keyring.holds(token):
+            if token is None or not self._token_file.holds(token):
                 raise RefusedError("its token has been taken away; attach again")
             if self._is_draining:
                 raise RefusedError("the server is stopping")
@@ -133,7 +136,7 @@ class QuackServer:
             _log.warning("refused: %s (%s) over Quack: %s: %s", name, role, error, _short(sql or ""))
             self._count(role, is_allowed=False)
             return False
-        except Exception:  # noqa: BLE001 - what cannot be checked is refused
+        except Exception:  # noqa: BLE001 - a query that cannot be checked is refused
             _log.exception("refused: a query that could not be checked: %s", _short(sql or ""))
             self._count(role, is_allowed=False)
             return False

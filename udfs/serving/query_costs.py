@@ -1,4 +1,4 @@
-"""How much a query would do, judged before it begins: Quack 1.5 can neither stop one nor say that its client is gone.
+"""Estimate from its plan how much a query would do, and refuse too much before it begins.
 
 Two things are looked at. The plan: how many rows its steps go through, as DuckDB estimates them. And functions that
 make a long value out of a short one, for a single value is in no memory limit of DuckDB's.
@@ -30,16 +30,16 @@ _GROWING = {
     "repeat": (1,),
     "rpad": (1,),
 }
-"""Which arguments say how long the value will be."""
+"""By function, the arguments that determine the length of its result."""
 LONGEST_VALUE = 10_000
 
 
 class CostlyError(DuckspectError):
-    """A query that would do more than its role may have done."""
+    """A query that would go through more rows than its role may."""
 
 
 class QueryCosts:
-    """Judges queries by their plans; `rows` is how many each role's may go through, any number if it is not named."""
+    """Limits queries by their plans; `rows` is how many rows a query of each role may go through, without it any."""
 
     def __init__(
         self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]], rows: Mapping[str, float]
@@ -48,7 +48,7 @@ class QueryCosts:
         self._rows = rows
 
     def check(self, sql: str, role: str) -> None:
-        """Raise CostlyError with the reason, or return; what cannot be planned fails by itself."""
+        """Raise CostlyError if a query is too large. One that cannot be planned passes: it fails when it runs."""
         most = self._rows.get(role)
         if most is None:
             return
@@ -80,7 +80,7 @@ class QueryCosts:
 
 
 def check_call(name: str, arguments: list[Any]) -> None:
-    """Refuse a call that makes a value of a length that is great, or not written down."""
+    """Refuse a call whose result may be very long: its length is large or is not a literal."""
     for place in _GROWING.get(name, ()):
         if place >= len(arguments):
             continue

@@ -1,8 +1,18 @@
-"""What stands before the routes: who asks, how much, how long, and how many at once.
+"""An ASGI application around the routes: authentication, limits, time-outs and back-pressure.
 
-A request is refused as early as its headers allow: who asks is settled before a byte of the body is read, and only
-requests for verdicts have a body. A place is taken once the body is there, so that slow clients hold none; the bytes
-of all bodies, and the bodies on their way, are bounded too. Of each, one token gets its share at most.
+A request passes these steps, and is refused at the first that fails:
+
+1. Its token and role are checked, before a byte of the body is read. Only requests for verdicts may have a body.
+2. If all places are taken, the client gets 429 at once, rather than after it has sent an image.
+3. The body is read completely, within `body_seconds` and `body_bytes`. The number of uploads, and the bytes of all
+   bodies in memory, are limited too. 4. A place is taken, and the routes answer within `seconds`. Because it is taken
+   only now, a slow client never holds a place while it sends.
+
+Places, uploads and bytes are `ClientShares`: one token gets at most `share` of each (three quarters), so that one
+client cannot shut out all others. All that a request has taken is on an `ExitStack` and given back at its end.
+
+A client that is refused in the middle of its upload reads the answer only after it has sent everything. So the rest is
+read and thrown away for up to `linger_seconds`, and only then is the connection closed.
 """
 
 from __future__ import annotations
@@ -30,16 +40,18 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_OPEN = re.compile(r"/(healthz|readyz|docs|redoc|openapi\.json|v2|v2/health/(live|ready)|static-offline-docs/.*)?")
-_JUDGES = re.compile(r"/v[12]/models/.+/(predict|infer)")
+_NEEDS_NO_TOKEN = re.compile(
+    r"/(healthz|readyz|docs|redoc|openapi\.json|v2|v2/health/(live|ready)|static-offline-docs/.*)?"
+)
+_PREDICT_PATH = re.compile(r"/v[12]/models/.+/(predict|infer)")
 _DIGITS = 18
-_UPLOADS_A_PLACE = 4
+_UPLOADS_PER_PLACE = 4
 _log = logging.getLogger("duckspect.serve")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How much one client, and all together, may ask for."""
+    """Limits for one client and for all together: times, sizes, numbers of requests."""
 
     header_seconds: float = 10.0
     body_bytes: int = 32 << 20
@@ -59,17 +71,17 @@ class _RefusalError(Exception):
 
 
 class RequestGate:
-    """An ASGI application around the routes."""
+    """The ASGI application that checks every request and passes it to the routes."""
 
-    def __init__(self, app: App, keyring: TokenFile, limits: RequestLimits, meters: ServerMetrics) -> None:
+    def __init__(self, app: App, token_file: TokenFile, limits: RequestLimits, meters: ServerMetrics) -> None:
         self._app = app
-        self._keyring = keyring
+        self._token_file = token_file
         self._limits = limits
         self._meters = meters
         self._places = ClientShares(limits.at_once, limits.share)
-        self._uploads = ClientShares(_UPLOADS_A_PLACE * limits.at_once, limits.share)
+        self._uploads = ClientShares(_UPLOADS_PER_PLACE * limits.at_once, limits.share)
         self._bytes = ClientShares(max(limits.bytes_at_once, 2 * limits.body_bytes), limits.share, limits.body_bytes)
-        self._typical = 0.1
+        self._typical_seconds = 0.1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,44 +91,44 @@ class RequestGate:
         scope.setdefault("state", {})["request_id"] = answer.request_id
         started = time.perf_counter()
         try:
-            await self._pass(scope, receive, answer)
+            await self._handle(scope, receive, answer)
         except _RefusalError as refusal:
-            _log.warning("refused: %s: %s", _told(scope, answer), refusal)
+            _log.warning("refused: %s: %s", _summary(scope, answer), refusal)
             await answer.refuse(refusal.status, str(refusal), refusal.headers)
-        except Exception:  # noqa: BLE001 - the client gets an answer whatever happens
-            _log.exception("failed: %s", _told(scope, answer))
+        except Exception:  # noqa: BLE001 - after any error the client gets an answer
+            _log.exception("failed: %s", _summary(scope, answer))
             await answer.refuse(500, "The server failed; its log says why.", {})
         finally:
             spent = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")
             self._meters.requests.labels(route, scope["method"], answer.status).inc()
             self._meters.latency.labels(route).observe(spent)
-            _log.info("%s: %s in %.1f ms", _told(scope, answer), answer.status, spent * 1000)
+            _log.info("%s: %s in %.1f ms", _summary(scope, answer), answer.status, spent * 1000)
         await self._linger(scope, receive, answer)
 
-    async def _pass(self, scope: Scope, receive: Receive, answer: _OutgoingResponse) -> None:
-        is_judged = scope["method"] == "POST" and _JUDGES.fullmatch(scope["path"]) is not None
+    async def _handle(self, scope: Scope, receive: Receive, answer: _OutgoingResponse) -> None:
+        is_prediction = scope["method"] == "POST" and _PREDICT_PATH.fullmatch(scope["path"]) is not None
         answer.is_whole = not _has_body(scope)
-        if not _OPEN.fullmatch(scope["path"]):
-            self._admit(scope, "writer" if is_judged else "reader")
-        if not is_judged:
+        if not _NEEDS_NO_TOKEN.fullmatch(scope["path"]):
+            self._admit(scope, "writer" if is_prediction else "reader")
+        if not is_prediction:
             if not answer.is_whole:
                 raise _RefusalError(413, f"{scope['method']} {scope['path']} takes no body. Send none.")
             await self._answer(scope, _replayed(b"", receive), answer)
             return
         client = token_of(scope).name
-        with ExitStack() as held:
-            self._check(self._places, client, "requests at work or waiting")  # before it sends an image in vain
-            self._take(self._uploads, client, 1, "bodies on their way", held)
-            body = await self._body(scope, receive, client, held)
+        with ExitStack() as taken:
+            self._check(self._places, client, "requests at work or waiting")  # refuse before the image is sent
+            self._take(self._uploads, client, 1, "bodies on their way", taken)
+            body = await self._body(scope, receive, client, taken)
             answer.is_whole = True
-            self._take(self._places, client, 1, "requests at work or waiting", held)
+            self._take(self._places, client, 1, "requests at work or waiting", taken)
             self._meters.waiting.set(self._places.used)
-            held.callback(lambda: self._meters.waiting.set(self._places.used))
+            taken.callback(lambda: self._meters.waiting.set(self._places.used))
             started = time.perf_counter()
             await self._answer(scope, _replayed(body, receive), answer)
             if answer.status == 200:
-                self._typical += 0.1 * (time.perf_counter() - started - self._typical)
+                self._typical_seconds += 0.1 * (time.perf_counter() - started - self._typical_seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _OutgoingResponse) -> None:
         try:
@@ -125,11 +137,11 @@ class RequestGate:
         except TimeoutError as error:
             reason = f"There was no answer within {self._limits.seconds:g} seconds."
             again = f" Send the request again with 'X-Request-Id: {answer.request_id}': it is recorded once."
-            is_judged = _JUDGES.fullmatch(scope["path"]) is not None
-            raise _RefusalError(504, reason + again if is_judged else f"{reason} Try again.") from error
+            is_prediction = _PREDICT_PATH.fullmatch(scope["path"]) is not None
+            raise _RefusalError(504, reason + again if is_prediction else f"{reason} Try again.") from error
 
     def _admit(self, scope: Scope, role: str) -> None:
-        token = self._keyring.find(_given_token(scope))
+        token = self._token_file.find(_given_token(scope))
         if token is None:
             raise _RefusalError(
                 401,
@@ -142,24 +154,24 @@ class RequestGate:
         scope["state"]["token"] = token
 
     def _check(self, shared: ClientShares, client: str, what: str, count: int = 1) -> None:
-        """Send a client away, with a time to come back, if there is no room for it."""
+        """Refuse with 429 and a time to try again if there is no room."""
         if shared.has_room(client, count):
             return
-        wait = max(1, math.ceil(self._typical))
+        wait = max(1, math.ceil(self._typical_seconds))
         if shared.used + count > shared.most:
             full = f"There are {shared.used:,} {what}, and {shared.most:,} may be"
         else:
             full = f"{client} has {shared.used_by(client):,} {what}, and one token may have {shared.most_of_one:,}"
         raise _RefusalError(429, f"{full}. Try again in {wait} s.", {"Retry-After": str(wait)})
 
-    def _take(self, shared: ClientShares, client: str, count: int, what: str, held: ExitStack) -> None:
-        """Take what there is room for, until the request is done."""
+    def _take(self, shared: ClientShares, client: str, count: int, what: str, taken: ExitStack) -> None:
+        """Take places or bytes until the end of the request, or refuse with 429."""
         self._check(shared, client, what, count)
         shared.take(client, count)
-        held.callback(shared.give_back, client, count)
+        taken.callback(shared.give_back, client, count)
 
-    async def _body(self, scope: Scope, receive: Receive, client: str, held: ExitStack) -> bytes:
-        """The whole body before anything is done with it."""
+    async def _body(self, scope: Scope, receive: Receive, client: str, taken: ExitStack) -> bytes:
+        """Read the whole body, within the limits."""
         most = self._limits.body_bytes
         reason = f"The body is larger than {most:,} bytes."
         length = _header(scope, b"content-length")
@@ -177,28 +189,28 @@ class RequestGate:
                     size += len(parts[-1])
                     if size > most:
                         raise _RefusalError(413, reason)
-                    self._take(self._bytes, client, len(parts[-1]), "bytes of bodies in memory", held)
+                    self._take(self._bytes, client, len(parts[-1]), "bytes of bodies in memory", taken)
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError as error:
             raise _RefusalError(408, f"The body took longer than {self._limits.body_seconds:g} seconds.") from error
 
     async def _linger(self, scope: Scope, receive: Receive, answer: _OutgoingResponse) -> None:
-        """Let go of what a refused client still sends, for a moment: it reads the answer once it has sent its body."""
+        """Read and drop what a refused client still sends, for a few seconds: it reads the answer only after that."""
         try:
             async with asyncio.timeout(self._limits.linger_seconds):
                 while answer.is_open and not answer.is_whole:
                     message = await receive()
                     answer.is_whole = message["type"] == "http.disconnect" or not message.get("more_body")
         except TimeoutError:
-            _log.info("%s: it is still sending, and is cut off", _told(scope, answer))
+            _log.info("%s: it is still sending, and is cut off", _summary(scope, answer))
         await answer.finish()
 
 
 class _OutgoingResponse:
-    """The response on its way out, with the request's id on it.
+    """Sends the response, with the request's id in a header.
 
-    `is_whole` once all of the request was read, `is_open` while a refusal waits for the rest of it.
+    `is_whole` means that all of the request was read, `is_open` that a refusal waits for the rest of it.
     """
 
     def __init__(self, send: Send, request_id: str) -> None:
@@ -215,8 +227,8 @@ class _OutgoingResponse:
         await self._send(message)
 
     async def refuse(self, status: int, reason: str, headers: dict[str, str]) -> None:
-        """Say why; what was not read of the request is of no use, so the connection ends with it."""
-        if self.status:  # too late to say anything else
+        """Send an error; if the request was not read completely, the connection is closed after it."""
+        if self.status:  # the response has begun already
             return
         body = json.dumps({"error": reason, "request_id": self.request_id}).encode()
         fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
@@ -235,9 +247,9 @@ class _OutgoingResponse:
 
 
 def token_of(scope: Scope) -> Token:
-    """Who was admitted."""
-    found: Token = scope["state"]["token"]
-    return found
+    """The token with which a request was admitted."""
+    token: Token = scope["state"]["token"]
+    return token
 
 
 def _header(scope: Scope, name: bytes) -> str:
@@ -254,7 +266,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def named_by_client(scope: Scope) -> bool:
-    """Whether the request's id is the client's own, so that it may have been sent before."""
+    """Whether the client chose the request's id, so that the same request may have been sent before."""
     return _header(scope, b"x-request-id") == scope["state"]["request_id"]
 
 
@@ -263,14 +275,14 @@ def _given_token(scope: Scope) -> str:
     return token.strip() if kind.lower() == "bearer" else _header(scope, b"x-api-key")
 
 
-def _told(scope: Scope, answer: _OutgoingResponse) -> str:
+def _summary(scope: Scope, answer: _OutgoingResponse) -> str:
     token = scope.get("state", {}).get("token")
     who = token.name if token else (scope.get("client") or ("somebody",))[0]
     return f"{answer.request_id} {who} {scope['method']} {scope['path']!r}"
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, then whatever the connection says."""
+    """A `receive` that returns the body that was read, and then what the connection sends."""
     is_read = False
 
     async def next_message() -> Message:

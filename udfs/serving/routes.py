@@ -1,4 +1,4 @@
-"""The HTTP interface of our own: verdicts, models, health, metrics."""
+"""The routes of our own HTTP interface: verdicts, models, health, metrics."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Reference = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ServerParts:
-    """What the routes work with."""
+    """The parts of the server that the routes use."""
 
     session: Session
     inspections: InspectionService
@@ -66,7 +66,7 @@ class ServerParts:
 
 
 def routes(service: ServerParts) -> APIRouter:
-    """All routes, on a service."""
+    """All routes of a server."""
     router = APIRouter()
 
     @router.post(

@@ -1,4 +1,9 @@
-"""The life of a server: one session, HTTP and Quack over it, and an end that loses nothing."""
+"""Start and stop the server: one session with HTTP and Quack, and a shutdown that finishes what was accepted.
+
+The parts are put on one `ExitStack` in the order in which they depend on each other, so that they are closed in
+reverse: first no more commands and requests, then Quack, then the journal, which is moved into the warehouse, and at
+last the connection.
+"""
 
 from __future__ import annotations
 
@@ -51,21 +56,21 @@ _log = logging.getLogger("duckspect.serve")
 
 @dataclass(frozen=True, slots=True)
 class SqlLimits:
-    """How much SQL may take: memory and temporary files of the database, and rows of a query by its plan and role."""
+    """Limits for SQL: the database's memory and temporary files, and by role the rows that a query may go through."""
 
     memory_bytes: int = field(default_factory=lambda: _memory() // 2)
     temporary_bytes: int = 10 << 30
     rows: Mapping[str, float] = field(default_factory=lambda: {"reader": 1e9, "writer": 1e10})
 
     def apply(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Hold a database to them."""
+        """Set the limits of a database."""
         con.execute(f"set global memory_limit = '{self.memory_bytes} B'")
         con.execute(f"set global max_temp_directory_size = '{self.temporary_bytes} B'")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to serve a warehouse."""
+    """The options of `duckspect serve`."""
 
     warehouse: Path | None
     tokens: Path
@@ -125,7 +130,7 @@ def serve(options: ServerOptions, run: Run, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _listening(address: Address) -> Iterator[socket.socket]:
-    """A socket, taken before anything slow begins."""
+    """The server's socket, bound first, so that an address in use is reported at once."""
     try:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.create_server((address.host, address.port), family=family, backlog=1024)
@@ -136,7 +141,7 @@ def _listening(address: Address) -> Iterator[socket.socket]:
 
 
 def _memory() -> int:
-    """Bytes of memory that this process may have, as DuckDB finds them: four fifths are its own limit."""
+    """The memory in bytes that this process may use; DuckDB's default limit is four fifths of it."""
     import duckdb
 
     with duckdb.connect() as con:
@@ -147,7 +152,7 @@ def _memory() -> int:
 
 
 async def _warm(models: CurrentModels, session: Session) -> None:
-    """Load the champions, so that the first client does not wait; one that cannot be loaded stops no other."""
+    """Load the champions, so that the first client need not wait; a model that cannot be loaded is skipped."""
     with session.cursor() as con:
         names = [name for (name,) in con.execute(_CHAMPIONS).fetchall()]
     for name in dict.fromkeys([*names, *models.serving]):
@@ -158,7 +163,7 @@ async def _warm(models: CurrentModels, session: Session) -> None:
 
 
 def _settle(loop: asyncio.AbstractEventLoop, work: Coroutine[object, object, None]) -> None:
-    """Have the loop do something, and wait for it while the loop runs."""
+    """Run a coroutine on the event loop from another thread, and wait for it."""
     if not loop.is_running():
         work.close()
         return
@@ -206,13 +211,13 @@ async def _run(
 
 
 def _most_connections(at_once: int) -> int:
-    """How many connections there may be: each is an open file, and the warehouse and its images need some, too."""
+    """The number of connections to accept: each is an open file, and the warehouse and images need some as well."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(2 * at_once, min(16 * at_once, files - _OTHER_FILES))
 
 
 class _HttpServer(uvicorn.Server):
-    """uvicorn's, but signals are ours: it would raise them again once it is done, before anything is stored."""
+    """Uvicorn's server without its signal handling: it would raise the signal again before we have stored anything."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

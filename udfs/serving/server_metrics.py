@@ -12,7 +12,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class ServerMetrics:
-    """The server's counters; a registry of their own, so that two servers in one process do not add up."""
+    """The server's counters, in a registry of their own, so that two servers in one process do not share them."""
 
     def __init__(self) -> None:
         kept = self._registry = CollectorRegistry()
@@ -58,5 +58,5 @@ class ServerMetrics:
         self.queries.labels(role, "allowed" if is_allowed else "refused").inc()
 
     def text(self) -> bytes:
-        """All of them, as Prometheus reads them."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -76,7 +76,7 @@ class _InferenceBody(_TensorModel):
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What is asked: images by bytes or by URI, what they show, and which outputs are wanted, in binary or not."""
+    """A parsed request: images as bytes or URIs, what they show, and the outputs wanted, each binary or not."""
 
     id: str | None
     images: list[bytes | str]
@@ -85,7 +85,7 @@ class InferenceRequest:
 
 
 def read_inference(body: bytes, header_length: str | None) -> InferenceRequest:
-    """The request in a body; RequestError if it is none."""
+    """Parse a request from a body; raise RequestError if it is not one."""
     cut = len(body) if header_length is None else _length(header_length, len(body))
     request: _InferenceBody = validated(_InferenceBody, body[:cut], status=400)
     given = request.parameters or _RequestParameters()
@@ -99,7 +99,7 @@ def read_inference(body: bytes, header_length: str | None) -> InferenceRequest:
 
 
 def _length(text: str, most: int) -> int:
-    """The length of the JSON part, as the header has it."""
+    """The length of the JSON part, from the header."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) <= most):
         shown = text if len(text) <= _DIGITS else f"{text[:_DIGITS]}..."
         raise RequestError(400, f"{HEADER}: must be the length of the JSON part, {most} at most, but is {shown!r}.")
@@ -142,17 +142,17 @@ def _shown(shape: list[int]) -> str:
 
 
 def _flat(data: Any) -> list[Any]:
-    """What nested lists hold, in order; no more than one too many."""
-    found: list[Any] = []
+    """The elements of nested lists in order; stops after one more than allowed."""
+    elements: list[Any] = []
     for item in data:
-        found += _flat(item) if isinstance(item, list) else [item]
-        if len(found) > MOST_IMAGES:
+        elements += _flat(item) if isinstance(item, list) else [item]
+        if len(elements) > MOST_IMAGES:
             break
-    return found
+    return elements
 
 
 def _unpacked(binary: bytes) -> list[bytes]:
-    """What a binary tensor holds; no more than one too many."""
+    """The elements of a binary tensor; stops after one more than allowed."""
     items: list[bytes] = []
     place = 0
     while place < len(binary) and len(items) <= MOST_IMAGES:

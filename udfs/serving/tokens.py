@@ -1,4 +1,4 @@
-"""Who may do what: tokens in a file that holds only their hashes, read again whenever it changes."""
+"""Tokens and roles of clients, in a file with only the tokens' hashes that is read again whenever it changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models_py.warehouse.database import warehouse_path
 
 VARIABLE = "DUCKSPECT_TOKENS"
 ROLES = ("reader", "writer", "admin")
-"""Each may do what those before it may."""
+"""Each role may do everything that those before it may."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -29,7 +29,7 @@ class TokenError(DuckspectError):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One client; the token itself is known to nobody but it."""
+    """One client; of its token only the hash is stored."""
 
     name: str
     role: str
@@ -50,7 +50,7 @@ def tokens_path(path: str | Path | None = None, warehouse: str | Path | None = N
 
 
 def read_tokens(file: Path) -> list[Token]:
-    """All tokens of a file; none if it does not exist."""
+    """All tokens in a file; an empty list if it does not exist."""
     try:
         rows = json.loads(file.read_text())["tokens"]
         found = [Token(**row) for row in rows]
@@ -65,7 +65,7 @@ def read_tokens(file: Path) -> list[Token]:
 
 
 def add_token(file: Path, name: str, role: str) -> str:
-    """Make a token, keep its hash, and return it: the one time that it can be read."""
+    """Make a token, store its hash, and return it; it cannot be read again later."""
     if not _NAME.fullmatch(name):
         raise TokenError(f"name: must be letters, digits, '.', '_' or '-', 64 at most, but is {name!r}.")
     if role not in ROLES:
@@ -79,7 +79,7 @@ def add_token(file: Path, name: str, role: str) -> str:
 
 
 def remove_token(file: Path, name: str) -> None:
-    """Take a token away; a server refuses it from the next request on."""
+    """Remove a token; a server refuses it from the next request on."""
     known = read_tokens(file)
     if all(token.name != name for token in known):
         names = ", ".join(token.name for token in known) or "none"
@@ -97,12 +97,12 @@ def _write(file: Path, tokens: Sequence[Token]) -> None:
 
 
 def _hash(token: str) -> str:
-    """Tokens are 256 random bits, so a plain hash cannot be guessed back."""
+    """Hash a token. Tokens are 256 random bits, so a plain SHA-256 cannot be reversed by guessing."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class TokenFile:
-    """The tokens as the file holds them now."""
+    """The current tokens of a file, which is read again when it changes."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -111,15 +111,15 @@ class TokenFile:
         self._by_hash: dict[str, Token] = {}
 
     def find(self, token: str) -> Token | None:
-        """Whose token this is. Looked up by hash, so that the time it takes tells nothing."""
+        """The client of a token, or None. Looked up by hash, so that the time taken gives nothing away."""
         return self.now().get(_hash(token))
 
     def holds(self, token: Token) -> bool:
-        """Whether a client that was let in is still welcome, in the same role."""
+        """Whether a client that was admitted still has its token and role."""
         return self.now().get(token.sha256) == token
 
     def now(self) -> dict[str, Token]:
-        """All tokens by hash; a file that is gone or damaged lets nobody in."""
+        """All tokens by hash; if the file is missing or damaged, none."""
         try:
             found = self._file.stat()
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,4 +1,4 @@
-"""What a writer's SQL may change: one schema, and the tables of `raw` that inspections are made of, by adding rows."""
+"""Check a writer's SQL: it may change the schema `work`, and add rows to six tables of `raw`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COPIED = (
     exp.PrimaryKeyColumnConstraint,
     exp.UniqueColumnConstraint,
 )
-"""Constraints that rows also meet in the copy for readers, in whatever order it is written."""
+"""The constraints allowed: rows also fulfil them in the copy for readers, in whatever order its tables are written."""
 _OWN = "work"
-"""The schema that writers may do with as they like; all others are duckspect's and dbt's."""
+"""The schema in which writers may do anything; all others belong to duckspect and dbt."""
 _APPENDED = {"annotations", "images", "inspections", "rejected_files", "reviews", "templates"}
 """Tables of `raw` that a writer may add to. Not `files`, which says what may be read, nor what corrections replaced."""
 
@@ -37,7 +37,7 @@ class RefusedError(DuckspectError):
 
 
 def parse_write(sql: str) -> exp.Expr:
-    """The one statement, if it is of a kind that writers may use."""
+    """Parse the one statement; raise RefusedError if it is of a kind that writers may not use."""
     try:
         statements = parse(sql, dialect="duckdb")
     except SqlglotError as error:
@@ -53,7 +53,7 @@ def parse_write(sql: str) -> exp.Expr:
 
 
 def check_changes(sql: str, statement: exp.Expr, database: str) -> list[exp.Table]:
-    """Raise RefusedError for a change that is not a writer's to make; return the tables that are only read."""
+    """Raise RefusedError for a change that writers may not make; return the tables that are only read."""
     targets = _targets(statement)
     for target in targets:
         _check_target(statement, target, database)
@@ -86,7 +86,7 @@ def _check_target(statement: exp.Expr, target: exp.Table, database: str) -> None
 
 
 def _targets(statement: exp.Expr) -> list[exp.Table]:
-    """The tables that a statement changes, makes or drops; the rest of those in it are read."""
+    """The tables that a statement changes, creates or drops; it only reads the others."""
     if isinstance(statement, exp.Transaction | exp.Commit | exp.Rollback):
         return []
     is_list = isinstance(statement, exp.Drop | exp.TruncateTable)
@@ -97,12 +97,12 @@ def _targets(statement: exp.Expr) -> list[exp.Table]:
 
 
 def _has_properties(statement: exp.Expr) -> bool:
-    """Whether it says TEMPORARY, or anything else beside the name."""
+    """Whether the statement has TEMPORARY or any other property."""
     return any(statement.args.get(each) for each in ("properties", "temporary", "materialized", "concurrently"))
 
 
 def _is_append(statement: exp.Expr) -> bool:
-    """Whether a statement adds rows, and leaves those that are there as they are."""
+    """Whether a statement only adds rows and leaves existing ones unchanged."""
     if not isinstance(statement, exp.Insert):
         return False
     conflict = statement.args.get("conflict")

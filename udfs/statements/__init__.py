@@ -1,1 +1,1 @@
-"""SQL text read before it runs: what it would cost, and what it should not do. Nothing here executes for a client."""
+"""Analyse SQL text before it runs: what its model calls would cost, and what it should not do."""

@@ -1,4 +1,4 @@
-"""What a query would ask of its models, found by running it with models that only count."""
+"""Estimate a query's model calls by running it with models that only count the images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ where predictions.model = $model and predictions.version = $version and files.ur
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a query asks of one model."""
+    """The images that a query would score with one model, and the time for that."""
 
     model: str
     device: str
@@ -43,7 +43,7 @@ class Estimate:
 
 
 def explain(con: duckdb.DuckDBPyConnection, sql: str) -> list[Estimate]:
-    """Say what a query would cost; it is run with models that answer NULL, and changes nothing."""
+    """Estimate what a query would cost. It is run with models that return NULL, and changes nothing."""
     from udfs.session.session import Session
 
     session = Session.of(con)
@@ -58,7 +58,7 @@ def explain(con: duckdb.DuckDBPyConnection, sql: str) -> list[Estimate]:
 
 
 def _reading(sql: str) -> str:
-    """The query of a statement, without what it would write."""
+    """The SELECT in a statement, without the table that it would write."""
     statements = parse(sql)
     if len(statements) != 1:
         raise DuckspectError(

@@ -1,4 +1,4 @@
-"""What SQL with model calls should not do, found by reading it: views that would break, and work done too early."""
+"""Find mistakes in SQL with model calls: views that other programs cannot read, and calls for too many images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udfs.functions.catalogue import Function, find_function
 
 
 def parse(sql: str) -> list[exp.Expr]:
-    """The statements; none where sqlglot does not understand what DuckDB may."""
+    """Parse SQL into statements; an empty list if sqlglot cannot parse it, which DuckDB may still do."""
     quiet = logging.getLogger("sqlglot")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -27,7 +27,7 @@ def parse(sql: str) -> list[exp.Expr]:
 
 
 def _plain(node: exp.Expr) -> exp.Expr:
-    """Take predict() for a function: sqlglot reads and writes it as BigQuery's statement of that name."""
+    """Parse predict() as a plain function: sqlglot otherwise reads and writes BigQuery's PREDICT(MODEL ...)."""
     if isinstance(node, exp.Predict):
         given = (node.this, node.args.get("expression"), node.args.get("params_struct"))
         return exp.Anonymous(this="predict", expressions=[item for item in given if item is not None])
@@ -35,35 +35,35 @@ def _plain(node: exp.Expr) -> exp.Expr:
 
 
 def calls(expression: exp.Expr) -> Iterator[Function]:
-    """The functions of the catalogue that an expression calls, tables included."""
+    """Our functions that an expression calls, including table functions."""
     for node in expression.find_all(exp.Func):
-        found = find_function(node.name) if isinstance(node, exp.Anonymous) else None
-        if found is not None:
-            yield found
+        function = find_function(node.name) if isinstance(node, exp.Anonymous) else None
+        if function is not None:
+            yield function
 
 
 def check(sql: str) -> None:
-    """Refuse a view over the functions: every program without them would break on it."""
+    """Refuse a view that calls our functions: programs without them, such as BI tools, cannot read it."""
     for statement in parse(sql):
         if not isinstance(statement, exp.Create) or statement.kind != "VIEW":
             continue
-        found = next(calls(statement), None)
-        if found is not None:
+        function = next(calls(statement), None)
+        if function is not None:
             name = statement.this.sql(dialect="duckdb")
             raise DuckspectError(
-                f"view {name}: calls {found.name}(), which only duckspect's sessions know, so it would break BI tools "
+                f"view {name}: calls {function.name}(), which only duckspect's sessions know, so it would break BI tools "
                 f"and every other program that reads it. Store the rows instead: create table {name} as select ..., "
                 f"or a dbt model materialized as a table."
             )
 
 
 def hints(sql: str) -> list[str]:
-    """Sentences on model calls in WHERE that run for more images than the query needs."""
-    found: list[str] = []
+    """Hints about model calls in WHERE that run for more images than the query needs."""
+    messages: list[str] = []
     for statement in parse(sql):
         for select in statement.find_all(exp.Select):
-            found += _before_joins(select)
-    return found
+            messages += _before_joins(select)
+    return messages
 
 
 def _before_joins(select: exp.Select) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Verdicts on record: their rows, the journal's files, how they become rows. Clients are answered in `serving`."""
+"""Verdicts: their records, the server's journal on disk, and how it is moved into the warehouse."""

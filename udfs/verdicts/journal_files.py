@@ -1,19 +1,19 @@
-"""The journal's files: what was acknowledged is in them, what was refused is not, whatever the disk does in between.
+"""The journal's files. They contain every acknowledged record and no refused one, even if the disk fails in between.
 
-Entries are appended to a segment, a line each, and every line begins with a checksum of the rest: only a whole line
-counts. A batch is acknowledged once the disk holds it. If a write or a sync fails, none of the batch is, and the
-segment may hold all of it, some, or pieces. So it is cut back to its last good length, through the descriptor, and is
-given up: the next batch begins a new one, for after a failed sync nobody knows what else of a file is not on the disk.
+Writing. Records are appended to a file called a segment, one line each, and every line begins with a checksum of the
+rest. A batch is acknowledged after it is synced. If a write or sync fails, the whole batch is refused, but the segment
+may contain all of it, a part, or nothing. So the segment is truncated to its last good length and closed, and the next
+batch begins a new one: after a failed sync nobody knows what else of the file is not on the disk.
 
-Cutting back can fail too. Nobody knows then whether the disk holds the batch, and its clients are told so
-(`UncertainError`) and to ask again with the same id, since an entry is stored once however often it is written. It is
-certain again as soon as the disk takes anything: the next segment begins with a line that says where each of those
-before it ends, written in one sync with its first batch. Until then nothing is acknowledged, and nothing is moved into
-the warehouse (but by a server that starts after a crash: it takes what it finds, as the clients were told). Segments
-are deleted oldest first, so such a line stays for as long as what it makes void.
+A failed truncation. Then nobody knows whether the disk holds the batch. Its clients are told so
+(`UncertainStorageError`) and to send the request again with the same id, since a record with one id is stored once. It
+is settled with the next write that succeeds: the new segment begins with a "void" line that says where each such
+segment ends, in one sync with the first batch. Until then nothing is acknowledged, and nothing is moved into the
+warehouse. Only a server that starts after a crash takes all that it finds, which is what the clients were told.
+Segments are deleted oldest first, so a void line stays at least as long as the segments that it truncates.
 
-A last line without its end was never acknowledged, and is left out. Any other line that is not whole was damaged: it is
-kept in a file beside its segment, with a message that names it, and costs its neighbours nothing.
+Reading. A last line without a newline was never acknowledged, and is ignored. Any other line with a wrong checksum was
+damaged later: it is copied to a file beside its segment, the log names it, and all other lines are used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _log = logging.getLogger("duckspect.serve")
 
 
 class UncertainStorageError(OSError):
-    """A batch could neither be stored nor taken back."""
+    """A batch could not be stored, and its segment could not be truncated either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class JournalLine:
 
     @property
     def text(self) -> bytes:
-        """What was written; ValueError unless it is whole. Segments of earlier versions have no checksums."""
+        """The record's text; ValueError if its checksum is wrong. Lines of earlier versions have no checksum."""
         if self.raw.startswith(b"{"):
             return self.raw
         text = self.raw[_CHECKSUM:]
@@ -80,15 +80,15 @@ class JournalFiles:
         self._last = max((int(file.name.removesuffix(_SUFFIX)) for file in find_segments(folder)), default=0)
 
     def append(self, texts: Sequence[bytes]) -> None:
-        """Have the disk hold lines. OSError: it holds none of them; UncertainError: nobody knows."""
+        """Write and sync lines. OSError: none of them is stored; UncertainStorageError: that is not known."""
         with self._lock:
             self._append(texts)
 
     def cut(self) -> list[Path]:
-        """End the present segment, and name all that wait."""
+        """End the current segment, and return all that are to be moved."""
         with self._lock:
             if self._void:
-                self._append([])
+                self._append([])  # raises while the disk fails, so that uncertain records are not moved
             self._end()
             return find_segments(self._folder)
 
@@ -110,14 +110,14 @@ class JournalFiles:
         self._void.clear()
 
     def _begin(self) -> None:
-        """A new file whose name sorts behind all others, whatever the clock says."""
+        """Create a segment whose name sorts after all others, even if the clock was set back."""
         self._last = max(time.time_ns(), self._last + 1)
         file = self._folder / f"{self._last:020}{_SUFFIX}"
         self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self._file, self._good = file, 0
 
     def _take_back(self) -> bool:
-        """Give the segment up at its good length; whether the disk holds no more of it."""
+        """Truncate the segment to its good length and close it; return whether that succeeded."""
         assert self._file is not None  # noqa: S101 - an append has begun it
         try:
             if self._good:
@@ -136,7 +136,7 @@ class JournalFiles:
 
     def _end(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # all that counts was synced before
+            with contextlib.suppress(OSError):  # everything acknowledged is synced already
                 os.close(self._descriptor)
             self._file = None
 
@@ -154,16 +154,16 @@ def find_segments(folder: Path) -> list[Path]:
 
 
 def find_damaged(folder: Path) -> list[Path]:
-    """What was set aside of segments that could not be read in full."""
+    """The files with damaged lines that `set_aside` wrote."""
     return sorted(folder.glob(f"*{_DAMAGED}"))
 
 
 def read_segments(segments: Sequence[Path]) -> tuple[list[JournalLine], list[tuple[JournalLine, str]]]:
-    """The lines that hold entries, and those that are damaged, with what is wrong with each."""
+    """The lines with records, and the damaged lines with their errors; lines that a void line cancels are left out."""
     whole: list[JournalLine] = []
     damaged: list[tuple[JournalLine, str]] = []
     ends: dict[str, int] = {}
-    for line in (found for segment in segments for found in _lines(segment)):
+    for line in (each for segment in segments for each in _lines(segment)):
         try:
             if line.text.startswith(_VOID):
                 ends |= json.loads(line.text.removeprefix(_VOID))
@@ -179,7 +179,7 @@ def read_segments(segments: Sequence[Path]) -> tuple[list[JournalLine], list[tup
 
 
 def _lines(segment: Path) -> Iterable[JournalLine]:
-    """The lines of a segment that have an end."""
+    """The lines of a segment that end with a newline."""
     start = 0
     for number, raw in enumerate(segment.read_bytes().split(b"\n")[:-1], 1):
         yield JournalLine(segment, number, start, raw)
@@ -187,7 +187,7 @@ def _lines(segment: Path) -> Iterable[JournalLine]:
 
 
 def set_aside(damaged: Sequence[tuple[JournalLine, str]]) -> None:
-    """Keep lines that cannot be used beside their segment, and say so."""
+    """Write lines that cannot be used to a file beside their segment, and log each."""
     for file in dict.fromkeys(line.file for line, _ in damaged):
         kept = file.with_suffix(_DAMAGED)
         write_file(kept, b"".join(line.raw + b"\n" for line, _ in damaged if line.file == file))

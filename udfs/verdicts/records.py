@@ -1,4 +1,4 @@
-"""What is on record of one answer: a line of the server's journal, and rows of the warehouse."""
+"""The record of one verdict: as a line of the server's journal, and as rows of four tables of the warehouse."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _INSERTS = (
     insert into raw.images
     select image_id, any_value(uri), 'http', any_value(format), any_value(width), any_value(height),
         any_value(channels), any_value(size_bytes), min(judged_at)
-    from told where error is null group by image_id
+    from verdict_batch where error is null group by image_id
     on conflict do nothing
     """,
     """
     insert into raw.inspections
     select inspection_id, unit_id, image_id, uri, line_id, station_id, product_type,
         coalesce(captured_at, judged_at), null, judged_at
-    from told where error is null and inspection_id is not null
+    from verdict_batch where error is null and inspection_id is not null
     qualify row_number() over (partition by inspection_id) = 1
     on conflict do nothing
     """,
@@ -46,14 +46,14 @@ _INSERTS = (
     insert into ml.verdicts by name
     select * exclude (uri, format, width, height, channels, size_bytes, unit_id, line_id, station_id, product_type,
         captured_at, error)
-    from told where error is null
+    from verdict_batch where error is null
     qualify row_number() over (partition by verdict_id) = 1
     on conflict do nothing
     """,
     """
     insert into raw.rejected_files
-    select uri, error, min(judged_at) from told anti join raw.rejected_files as known
-        on told.uri = known.uri and told.error = known.reason
+    select uri, error, min(judged_at) from verdict_batch anti join raw.rejected_files as known
+        on verdict_batch.uri = known.uri and verdict_batch.error = known.reason
     where error is not null group by uri, error
     """,
 )
@@ -65,7 +65,7 @@ where name = ? and version = ? and valid_from <= ? group by label
 
 @dataclass(frozen=True, slots=True)
 class VerdictRecord:
-    """A row for each of the tables that one answer goes to; `error` alone for an image that could not be used."""
+    """All columns of the rows that one verdict becomes; with `error` only a row of `raw.rejected_files`."""
 
     verdict_id: str
     request_id: str
@@ -108,15 +108,15 @@ _Read = tuple[JournalLine, VerdictRecord]
 
 
 def identify(*parts: object) -> str:
-    """The same id for the same parts: what is sent twice is stored once."""
+    """A hash of the parts, so that a request that is sent twice is stored once."""
     return sha256("\0".join(str(part) for part in parts).encode()).hexdigest()[:32]
 
 
 def find_entry(con: duckdb.DuckDBPyConnection, entry: VerdictRecord) -> VerdictRecord | None:
-    """The entry as an earlier request with its id put it on record in the warehouse, if one did."""
-    found = con.execute("select * from ml.verdicts where verdict_id = ?", [entry.verdict_id])
-    names = [column[0] for column in found.description or ()]
-    row = found.fetchone()
+    """The record that an earlier request with the same id left in the warehouse, or None."""
+    result = con.execute("select * from ml.verdicts where verdict_id = ?", [entry.verdict_id])
+    names = [column[0] for column in result.description or ()]
+    row = result.fetchone()
     return None if row is None else replace(entry, **dict(zip(names, row, strict=True)))
 
 
@@ -127,7 +127,7 @@ def thresholds_of(con: duckdb.DuckDBPyConnection, entry: VerdictRecord) -> dict[
 
 
 def load(con: duckdb.DuckDBPyConnection, segments: Sequence[Path]) -> None:
-    """Move entries; a line that cannot be one costs the others nothing."""
+    """Move the records of segments into the warehouse; lines that are no records are set aside."""
     lines, damaged = read_segments(segments)
     entries: list[_Read] = []
     for line in lines:
@@ -140,7 +140,10 @@ def load(con: duckdb.DuckDBPyConnection, segments: Sequence[Path]) -> None:
 
 
 def _store(con: duckdb.DuckDBPyConnection, entries: Sequence[_Read]) -> list[tuple[JournalLine, str]]:
-    """Insert entries; what is wrong with those that the warehouse does not take, found by halves."""
+    """Insert records; return those that the warehouse refuses, with the error.
+
+    DuckDB does not say which row of a batch is wrong, so a batch that fails is split into halves until it is found.
+    """
     if not entries:
         return []
     try:
@@ -157,20 +160,20 @@ def _insert(con: duckdb.DuckDBPyConnection, entries: Sequence[VerdictRecord]) ->
     schema, uris = _schema(), stored_uris(con)
     entries = [replace(entry, uri=uris.stored(entry.uri)) for entry in entries]
     columns = [pa.array([getattr(entry, field.name) for entry in entries], field.type) for field in schema]
-    con.register("told", pa.Table.from_arrays(columns, schema=schema))
+    con.register("verdict_batch", pa.Table.from_arrays(columns, schema=schema))
     try:
         for attempt in range(1, _TRIES + 1):
             try:
                 with transaction(con):
                     for statement in _INSERTS:
                         con.execute(statement)
-            except (duckdb.TransactionException, duckdb.ConstraintException):  # another writer brought the same image
+            except (duckdb.TransactionException, duckdb.ConstraintException):  # another writer inserted the same image
                 if attempt == _TRIES:
                     raise
             else:
                 break
     finally:
-        con.unregister("told")
+        con.unregister("verdict_batch")
 
 
 def text_of(entry: VerdictRecord) -> bytes:
