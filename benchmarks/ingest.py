@@ -1,4 +1,4 @@
-"""How fast images enter the warehouse, beside only reading and hashing the same bytes.
+"""Measure how fast images are ingested, compared with only reading and hashing the same bytes.
 
 Each pair is a first load into a fresh warehouse and a bare loop over the same files, in turn; the loop is the faster of
 one thread and one per core. Listing the folder is part of both. Then a reload with nothing new, as a whole process.

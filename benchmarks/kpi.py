@@ -1,4 +1,4 @@
-"""How fast the KPI views answer over millions of defects.
+"""Measure how fast the KPI views answer over millions of defects.
 
 A warehouse is built by dbt without an image in it; then the tables below the aggregates are filled with drawn rows, the
 models above them are run, and every `kpi_*` view is read in full, five times, by a plain DuckDB connection; and so is
@@ -161,7 +161,7 @@ def report(warehouse: Path, threads: int) -> None:
 
 
 def report_filters(warehouse: Path, threads: int) -> None:
-    """What the overview asks when somebody changes a filter: half a year of one line."""
+    """The queries of the overview after a filter was changed: half a year of one line."""
     values = {"since": date(2026, 1, 1), "until": date(2026, 6, 30), "line": ["LINE_3"]}
     values |= {"product": None, "shift": None, "model": None}
     texts = [(sql_folder() / "dashboard" / f"{name}.sql").read_text() for name in _OVERVIEW]

@@ -1,4 +1,4 @@
-"""How good the models are on real images: the reference tasks, each trained and judged on splits published here.
+"""Measure the models' quality on real images: reference tasks, each trained and evaluated on published splits.
 
 Every fifth unit, by the hash of its name, is the test set, which nothing is chosen on; validation rows are held out of
 the rest by `duckspect` itself. The data sets are read from the folders of DUCKSPECT_REAL_DATA:

@@ -1,4 +1,4 @@
-"""How fast SQL scores images: against a bare torch loop, against Ultralytics, row by row, and from the cache.
+"""Measure how fast SQL scores images, compared with a torch loop, with Ultralytics, row by row, and from the cache.
 
 Every ratio is the median of pairs taken in turn in one run, on drawn images and starter weights.
 
@@ -56,7 +56,7 @@ SMALL = 2048
 
 
 def classifier() -> Model:
-    """A small classifier, its head untrained: what it says does not matter to how fast it says it."""
+    """A small classifier with an untrained head, since only its speed is measured."""
     torch.manual_seed(0)
     model = rebuild_empty(ModelSpec("classify", "mobilenet_v3_small", CLASSES, Preprocess(128), {}))
     start(model.network, find_architecture("classify", "mobilenet_v3_small"), "starter", SilentReport(), CLASSES)
@@ -92,12 +92,12 @@ class Bench:
         return [row[0] for row in self.con.execute(f"select uri from {table} order by uri").fetchall()]
 
     def batch(self, model: str) -> int:
-        """The size of SQL's batches, once it has found it."""
+        """The batch size that the runtime has chosen."""
         self.con.execute(f"select count(predict(uri, '{model}')) from {model}s").fetchall()
         return Session.of(self.con).runtime().models.serve(model, Query(0, 0), None).engine.batch
 
     def forget(self, model: str) -> None:
-        """A new operating point: what the cache knows was said under another."""
+        """Set a new operating point, so that the cached results are not used."""
         self._point += 1
         set_operating_point(self.con, model, 0.25 + self._point * 1e-9, "benchmark")
 
@@ -138,7 +138,7 @@ def draw_small(folder: Path, count: int, side: int = 160) -> list[str]:
 
 
 def bare_loop(model: Model, files: Sequence[str], batch: int, precision: str) -> list[Prediction]:
-    """What one would write without a warehouse, and well: a pool decodes ahead while the device computes."""
+    """A good loop without a warehouse: a pool of threads decodes ahead while the device computes."""
     device = find_devices("auto")[0]
     found: list[Prediction] = []
 

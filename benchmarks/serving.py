@@ -1,4 +1,4 @@
-"""How fast the server answers: latency and throughput at 1, 8 and 32 clients, beside LitServe with the same artifact.
+"""Measure the server's latency and throughput at 1, 8 and 32 clients, compared with LitServe on the same artifact.
 
 Both servers get the same JSON (base64 of pictures that nobody sent before, so no cache answers), on loopback, one
 after the other in turns; ours also keeps every image and records every verdict. Ours runs the compiled form, as
@@ -48,7 +48,7 @@ FAINTEST = 0.01
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of clients saw."""
+    """The result of one run of clients."""
 
     seconds: float
     latencies: list[float]
@@ -260,7 +260,7 @@ def bare(folder: Path, compiled: Path | None, images: list[bytes], seconds: floa
     return 1000 * statistics.median(times)
 
 
-# The models: starter weights, heads untrained, for what they say does not matter to how fast they say it.
+# The models: starter weights with untrained heads, since only their speed is measured.
 
 
 def mobilenet() -> Any:

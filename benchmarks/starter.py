@@ -1,4 +1,4 @@
-"""What the shipped starter weights reach, without any training, on a drawn plant that they have never seen."""
+"""Evaluate the shipped starter weights, without any training, on a drawn plant that they were not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What survives: kills, full disks, forged files, odd times and numbers, swaps under readers, and load that goes on.
+"""Test what survives: kills, full disks, forged files, odd times and numbers, swaps under readers, continuous load.
 
 Each subject does to a small drawn plant, in a temporary folder, what a plant does to its software on its worst days,
 with the real commands, and counts what was lost (acknowledged and gone), half (partly visible), wrong (let through or

@@ -1,1 +1,1 @@
-"""Streamlit pages over the KPI views. All SQL is in `sql/dashboard`; the pages only show."""
+"""Streamlit pages over the KPI views. All SQL is in `sql/dashboard`."""

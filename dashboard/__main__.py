@@ -1,4 +1,4 @@
-"""Streamlit with everything loaded that a first page needs: `python -m dashboard --server.port=8501`."""
+"""Start Streamlit after importing what the first page needs: `python -m dashboard --server.port=8501`."""
 
 from __future__ import annotations
 

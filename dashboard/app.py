@@ -36,7 +36,7 @@ def _page(view: ModuleType) -> Callable[[], None]:
 
 @st.cache_resource(show_spinner=False)
 def _get_ready() -> None:
-    """Load what draws and predicts while the first page's numbers are read."""
+    """Import the slow libraries in the background while the user reads the first page."""
     threading.Thread(target=importlib.import_module, args=("udfs.runtime",), daemon=True).start()
 
 

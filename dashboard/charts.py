@@ -1,4 +1,4 @@
-"""How everything looks: one palette that colour-blind people can read, numbers, charts, empty states."""
+"""Charts and number formats of all pages, with one palette for colour-blind people."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
 def percent(value: Any, digits: int = 1) -> str:
-    """A share as people write it; nothing is not zero."""
+    """A share as a percentage; None is a dash, not 0 %."""
     return "no evidence" if value is None or pd.isna(value) else f"{100 * value:.{digits}f} %"
 
 
 def count(value: Any) -> str:
-    """A number of things, with thin gaps."""
+    """A number with thin spaces between thousands."""
     return "none" if value is None or pd.isna(value) else f"{int(value):,}".replace(",", "\u202f")
 
 
 def empty(text: str) -> None:
-    """Say that there is nothing, and why."""
+    """Show in place of a chart that there is no data, and why."""
     st.markdown(f":gray[:material/inbox: {text}]")
 
 
 def picture(data: bytes | None, caption: str | None = None) -> None:
-    """Show an image, or say that there is none to show."""
+    """Show an image, or a note that it cannot be shown."""
     if data is None:
         empty("The image cannot be read.")
     else:
@@ -41,7 +41,7 @@ def picture(data: bytes | None, caption: str | None = None) -> None:
 
 
 def chart(made: Chart) -> None:
-    """Show a chart in the width that there is."""
+    """Show a chart in the full width of its column."""
     st.altair_chart(made, width="stretch")
 
 
@@ -50,7 +50,7 @@ def _colour(field: str, title: str | None = None) -> alt.Color:
 
 
 def pareto(rows: pd.DataFrame) -> Chart:
-    """Bars from the most frequent down, and the line of what they make together."""
+    """A Pareto chart: bars by falling frequency, and a line with their cumulative share."""
     order = rows["label"].tolist()
     base = alt.Chart(rows).encode(
         x=alt.X("label:N", sort=order, title=None, axis=alt.Axis(labelAngle=-30, labelOverlap=False))
@@ -85,7 +85,7 @@ def heatmap(rows: pd.DataFrame) -> Chart:
 
 
 def trend(rows: pd.DataFrame) -> Chart:
-    """Defects of each class, day by day; one day alone is no area."""
+    """Defects of each class by day: areas, or bars for a single day."""
     chart = alt.Chart(rows)
     return (
         (chart.mark_area(opacity=0.85) if rows["production_date"].nunique() > 1 else chart.mark_bar(size=40))
@@ -100,7 +100,7 @@ def trend(rows: pd.DataFrame) -> Chart:
 
 
 def confidence(rows: pd.DataFrame) -> Chart:
-    """How sure the models were."""
+    """A histogram of the predictions' confidence."""
     return (
         alt.Chart(rows)
         .mark_bar()
@@ -115,7 +115,7 @@ def confidence(rows: pd.DataFrame) -> Chart:
 
 
 def control(rows: pd.DataFrame) -> Chart:
-    """The p-chart of each line: its share of defective units within the limits of chance."""
+    """The p-chart of each line: its share of defective units, with control limits."""
     rows = rows.dropna(subset=["defect_rate"])
     base = alt.Chart(rows).encode(x=alt.X("production_date:T", title=None))
     band = base.mark_area(opacity=0.18, color=GREY).encode(
@@ -157,7 +157,7 @@ def curves(rows: pd.DataFrame, x: str, y: str, titles: tuple[str, str]) -> Chart
 
 
 def confusion(rows: pd.DataFrame) -> Chart:
-    """Truth by prediction."""
+    """A confusion matrix: truth by prediction."""
     base = alt.Chart(rows).encode(
         x=alt.X("predicted_label:N", title="predicted", axis=alt.Axis(labelAngle=-30, labelOverlap=False)),
         y=alt.Y("true_label:N", title="truth"),

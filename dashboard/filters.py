@@ -1,4 +1,4 @@
-"""The filters of all pages; they live in the URL, so that a view can be shared."""
+"""The filters of all pages, stored in the URL so that a view can be shared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTS = ("line", "product", "shift", "model")
 
 @dataclass(frozen=True, slots=True)
 class PageFilters:
-    """What the pages show; an empty list is everything."""
+    """The values of the filters; an empty list means all."""
 
     since: date
     until: date
@@ -26,7 +26,7 @@ class PageFilters:
 
     @property
     def values(self) -> dict[str, Any]:
-        """For the variables of the SQL."""
+        """The values for the parameters of the SQL."""
         return {name: getattr(self, name) for name in ("since", "until", *_LISTS)}
 
     @property
@@ -59,5 +59,5 @@ def _day(value: Any) -> date:
 
 
 def _recent(first: date, last: date) -> date:
-    """The later half of what there is, a month at most, so that there is a period before."""
+    """The default period: the later half of the data, at most a month, so that there is a period before it."""
     return max(first, last - timedelta(min(29, (last - first).days // 2)))

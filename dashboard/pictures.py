@@ -1,4 +1,4 @@
-"""Images with what was found drawn on them, by the same function as SQL's `draw`."""
+"""Draw regions on images with SQL's function `draw`."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def drawn(source: PublishedCopy, image: str | bytes, regions: Sequence[Mapping[s
 def _drawn(source: PublishedCopy, image: str | bytes, regions: tuple[tuple[Any, ...], ...]) -> bytes | None:
     rows = [dict(zip(_FIELDS, region, strict=True)) for region in regions]
     with source.cursor() as con:
-        found = con.execute(f"select draw($1, $2::{_TYPE})", [image, rows]).fetchone()
-    return found[0] if found else None
+        row = con.execute(f"select draw($1, $2::{_TYPE})", [image, rows]).fetchone()
+    return row[0] if row else None

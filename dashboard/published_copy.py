@@ -1,4 +1,4 @@
-"""Where the pages' rows come from: the published copy, opened anew whenever a build replaces it."""
+"""Run the pages' queries on the published copy, which is opened again whenever a build has replaced it."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PublishedCopy:
-    """A published copy in one state."""
+    """A published copy, in the state that one build wrote."""
 
     warehouse: Path
     file: Path
     stamp: Stamp
 
     def rows(self, name: str, **values: Any) -> pd.DataFrame:
-        """The rows of `sql/dashboard/NAME.sql`; of the values it takes those it has a parameter for."""
+        """The rows of `sql/dashboard/NAME.sql`; values for which it has no parameter are ignored."""
         return _rows(self, name, {key: None if value == [] else value for key, value in values.items()})
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection with the SQL functions, for reading."""
+        """A read-only connection with the SQL functions."""
         return _connection(self.file, self.stamp).cursor()
 
     def limit_warning(self, reference: str) -> str | None:
-        """What is wrong with the threshold of a version, in the words of `duckspect models promote`."""
+        """The warning about a version's threshold, as `duckspect models promote` prints it; None if it is fine."""
         with self.cursor() as con:
             return limit_warning(con, find(con, reference))
 
 
 def find_source() -> PublishedCopy:
-    """The copy that readers have; it is made if a build was never published."""
+    """The current published copy; it is made now if no build was published yet."""
     warehouse = warehouse_path()
     file = published_path(warehouse)
     if not file.exists():
         if not warehouse.exists():
             raise WarehouseError(f"There is no warehouse at {warehouse}. Make one: `duckspect demo`.")
         publish(warehouse)
-    found = os.stat(file)
-    source = PublishedCopy(warehouse, file, (found.st_ino, found.st_mtime_ns, found.st_size))
+    stat = os.stat(file)
+    source = PublishedCopy(warehouse, file, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
     with source.cursor() as con:
         kpi = "select 1 from duckdb_views() where schema_name = 'main' and view_name = 'kpi_summary'"
         known = con.execute(kpi).fetchone()
@@ -62,7 +62,7 @@ def find_source() -> PublishedCopy:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:
-    """Open a state of the copy under a name of its own, which is gone once it is open.
+    """Open a state of the copy under a name of its own, which is removed as soon as it is open.
 
     Of one name DuckDB has one database in a process: it would go on showing the state that was opened first.
     """

@@ -1,4 +1,4 @@
-"""What the pages change: reviews, promotions. Done in this process, or by the server if one holds the warehouse."""
+"""Write reviews and promotions: in this process, or through the server if one has the warehouse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udfs.serving.handover import hand_over
 
 
 def save_review(warehouse: Path, review: Review) -> list[str]:
-    """Record a review; who else reviewed the same today."""
+    """Record a review; return who else reviewed the same inspection today."""
     arguments = ["review", review.inspection_id, "--verdict", review.verdict, "--reviewer", review.reviewer]
     arguments += ["--label", review.label] if review.label else []
     arguments += ["--model", f"{review.model}@{review.version}"] if review.model else []
@@ -24,12 +24,12 @@ def save_review(warehouse: Path, review: Review) -> list[str]:
 
 
 def promote_version(warehouse: Path, reference: str, force: str | None) -> None:
-    """Make a version the champion through the gate, or for a reason in spite of it; readers see it at once."""
+    """Promote a version through the gate, or with a reason despite it, and publish the copy for readers."""
 
     def work() -> None:
         with connect(warehouse) as con:
             version, _ = promote(con, reference, force=force)
-        publish(warehouse)  # the promotion holds, whatever becomes of what follows
+        publish(warehouse)  # the promotion is committed, even if publishing fails
         with connect(warehouse) as con:
             if is_to_be_compiled(con, version):
                 compile_version(con, version)
@@ -39,7 +39,7 @@ def promote_version(warehouse: Path, reference: str, force: str | None) -> None:
 
 
 def roll_back(warehouse: Path, name: str, reason: str) -> None:
-    """Let the champion before be the champion again."""
+    """Make the previous champion the champion again."""
 
     def work() -> None:
         with connect(warehouse) as con:
@@ -53,12 +53,12 @@ def _done(warehouse: Path, work: Callable[[], list[str] | None], *commands: list
     try:
         return work()
     except BusyWarehouseError as busy:
-        said: list[str] = []
+        lines: list[str] = []
         for command in commands:
             arguments = [*command, "--warehouse", str(warehouse)]
-            status = hand_over(warehouse, arguments, lambda _, text: said.append(text))
+            status = hand_over(warehouse, arguments, lambda _, text: lines.append(text))
             if status is None:
                 raise busy from None
             if status:
-                raise DuckspectError("".join(said).removeprefix("Error: ").strip()) from None
+                raise DuckspectError("".join(lines).removeprefix("Error: ").strip()) from None
         return None

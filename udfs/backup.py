@@ -1,4 +1,4 @@
-"""A warehouse as it is at one moment, in a folder from which it can be made again.
+"""Back up a warehouse into a folder, in the state of one moment, and restore it from there.
 
 It holds a copy of the database, the models' artifacts, and the files below the warehouse's folder that the database
 names; `manifest.json` lists all of them with their hashes. Nobody waits: the database is copied first, in one
@@ -58,7 +58,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """A file of a backup: its path in it, and what it was."""
+    """A file of a backup: its path in the backup, size, hash and time."""
 
     path: str
     size: int
@@ -68,7 +68,7 @@ class SavedFile:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup holds, and how many named files it does not: those outside, left out as asked, or gone."""
+    """What a backup holds, and how many files are not in it: outside the warehouse's folder, left out, or missing."""
 
     folder: Path
     warehouse: str
@@ -80,11 +80,11 @@ class Backup:
 
 
 def _unheard(done: int, total: int) -> None:
-    """Tell nobody."""
+    """The default for `progress`: do nothing."""
 
 
 def backup(path: str | Path | None, target: Path, *, with_images: bool = True, progress: Progress = _unheard) -> Backup:
-    """Write a backup of a warehouse into a new folder: all of it, or nothing.
+    """Write a backup of a warehouse into a new folder, completely or not at all.
 
     Without images, those that lie outside the folder for what duckspect itself keeps (`warehouse_files`) are left out.
     """
@@ -113,7 +113,7 @@ def backup(path: str | Path | None, target: Path, *, with_images: bool = True, p
 
 
 def restore(source: Path, target: Path, *, progress: Progress = _unheard) -> Backup:
-    """Make the warehouse of a backup again in a new folder, every file compared with its hash: all, or nothing."""
+    """Restore a backup into a new folder, comparing every file with its hash, completely or not at all."""
     facts, files = _read_manifest(source)
     with _new_folder(target, "restore") as folder:
         wanted = {file.path: source / file.path for file in files}
@@ -137,14 +137,14 @@ def _refusal(source: Path, names: Sequence[str], what: str) -> str:
 
 @contextmanager
 def _new_folder(target: Path, what: str) -> Iterator[Path]:
-    """A folder to fill that takes its name once it is whole, and is removed if anything goes wrong."""
+    """Yield a temporary folder to fill; at the end it is renamed, and after an error it is removed."""
     target = target.absolute()
     if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
         raise WarehouseError(f"{what}: {target} exists already and is never overwritten. Name a new folder.")
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         make_folders(target.parent)
-        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed, and had our number
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had our process id
         partial.mkdir()
         yield partial
         put_in_place(partial, target)
@@ -166,7 +166,7 @@ def _is_own(file: Path, warehouse: Path) -> bool:
 
 
 def _own_files(con: duckdb.DuckDBPyConnection, warehouse: Path) -> Iterator[tuple[str, Path]]:
-    """Artifacts of all versions with their compiled forms, and what was set aside of the server's journal."""
+    """Artifacts of all versions with their compiled forms, and the damaged lines of the server's journal."""
     files = files_folder(warehouse)
     found = [file for version in list_versions(con) for file in sorted(version.folder.rglob("*"))]
     found += [version.compiled_file for version in list_versions(con)]

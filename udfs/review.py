@@ -1,4 +1,4 @@
-"""An inspector's verdict on a prediction, written to `raw.reviews`."""
+"""Check an inspector's review of a prediction, and write it to `raw.reviews`."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _SIZE = "select width, height from raw.images inner join raw.inspections using (
 
 
 class ReviewError(DuckspectError):
-    """A review that does not make sense."""
+    """A review that was refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What an inspector says of an inspection, or of one region of it."""
+    """An inspector's review of an inspection, or of one region of it."""
 
     inspection_id: str
     verdict: str
@@ -66,11 +66,11 @@ class Review:
     version: int | None = None
     box: Box | None = None
     is_new_label: bool = False
-    """Whether the label may be one that nothing of the product had so far."""
+    """Whether the label may be a class that the product did not have so far."""
 
 
 def known_labels(con: duckdb.DuckDBPyConnection, inspection_id: str, model: str | None = None) -> list[str]:
-    """The classes that an inspection may have: of the models that judge its product, its annotations and reviews."""
+    """The classes that an inspection may have: from the product's models, annotations and reviews."""
     built = con.execute(
         "select 1 from duckdb_tables() where database_name = current_database() "
         "and schema_name = 'reference' and table_name = 'scoring_assignments'"
@@ -82,7 +82,7 @@ def known_labels(con: duckdb.DuckDBPyConnection, inspection_id: str, model: str 
 
 
 def record(warehouse: str | Path | None, review: Review) -> list[str]:
-    """Append a review; who else reviewed the same inspection in the last day is returned, for two may be at work."""
+    """Append a review; return who else reviewed the same inspection in the last day, so that the user is told."""
     _check(review)
     with connect(warehouse) as con, transaction(con):
         known = con.execute("select 1 from raw.inspections where inspection_id = ?", [review.inspection_id]).fetchone()

@@ -1,4 +1,4 @@
-"""Threads that a server cannot do without: they go on whatever one task does to them, and say how they are.
+"""The server's worker threads: they survive errors of single tasks, and `/readyz` reports their state.
 
 `thread_states` is what `/readyz` shows. A thread is in trouble if its last task failed, if it has been at one task for
 too long, or if it has ended without being told to.
@@ -18,20 +18,20 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 STUCK = 60.0
-"""Seconds at one task that are too many: a disk, a network folder or a device does not come back."""
+"""Seconds at one task after which a thread counts as stuck: a disk, network folder or device does not answer."""
 _PAUSE = 1.0
 _PREFIX = "duckspect-"
 _log = logging.getLogger("duckspect.serve")
 
 
 class WatchedThreads(Protocol):
-    """One thread, or several that do the same."""
+    """One thread, or several with the same work, whose state is watched."""
 
     name: str
     is_vital: bool
 
     def trouble(self) -> str | None:
-        """What is wrong, in words that anybody may read; None if nothing is."""
+        """What is wrong, without paths or values, since anybody may read it; None if nothing is."""
 
 
 _watched: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -44,20 +44,20 @@ def _watch(thread: WatchedThreads) -> None:
 
 
 def thread_states() -> dict[str, str]:
-    """The threads of this process by name, and what is wrong with each; "ok" if nothing is."""
+    """The state of this process' threads by name: "ok", or what is wrong."""
     return {thread.name.removeprefix(_PREFIX): thread.trouble() or "ok" for thread in _listed()}
 
 
 def is_able() -> bool:
-    """Whether none of the threads is in trouble without which no verdict can be given."""
+    """Whether all threads that are needed for a verdict are all right."""
     return not any(thread.is_vital and thread.trouble() for thread in _listed())
 
 
 def _listed() -> list[WatchedThreads]:
-    """By name; of those with one name, one in trouble comes last."""
+    """The threads sorted by name; of several with one name, one in trouble is last, so that it is the one shown."""
     with _lock:
-        found: list[WatchedThreads] = list(_watched)
-    return sorted(found, key=lambda thread: (thread.name, bool(thread.trouble())))
+        threads: list[WatchedThreads] = list(_watched)
+    return sorted(threads, key=lambda thread: (thread.name, bool(thread.trouble())))
 
 
 class WorkerThread(threading.Thread, Generic[T]):
@@ -86,7 +86,7 @@ class WorkerThread(threading.Thread, Generic[T]):
                 self.last_error = None
             except Exception as error:  # noqa: BLE001 - the next task may succeed
                 self._note(error)
-                if self._began is None:  # waiting failed, and would again at once
+                if self._began is None:  # waiting for a task failed, and would fail again at once
                     time.sleep(_PAUSE)
 
     def _take_one(self) -> bool:
@@ -113,7 +113,7 @@ class WorkerThread(threading.Thread, Generic[T]):
 
 
 class WorkerPool(ThreadPoolExecutor):
-    """Threads that do tasks as they come; an exception is the task's own, so only time tells of trouble."""
+    """A pool of threads. A task's exception belongs to its caller, so only a task that takes too long is trouble."""
 
     is_vital = True
 
@@ -145,7 +145,7 @@ class WorkerPool(ThreadPoolExecutor):
 
 
 def _words(error: Exception) -> str:
-    """What anybody may know of an error: no paths, no values."""
+    """A description of an error without paths and values, which anybody may read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}; the log says more"

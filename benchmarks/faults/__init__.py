@@ -1,1 +1,1 @@
-"""What `benchmarks/torture.py` does to a plant: one module a subject, each with a function that fills rows."""
+"""The faults of `benchmarks/torture.py`: one module per subject, each with a function `fill` that yields rows."""

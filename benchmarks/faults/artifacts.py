@@ -1,4 +1,4 @@
-"""Registered artifacts, compiled models and files to import, tampered with in every way that a drawn number picks."""
+"""Tamper at random with registered artifacts, compiled models and files to import, and check that each is refused."""
 
 from __future__ import annotations
 
@@ -79,26 +79,28 @@ def _registered(home: Path, place: Path, rounds: int) -> Row:
         data = file.read_bytes()
         changed = _tamper(data, drawn)
         file.write_bytes(changed)
-        status, said, crash = run((*uses[part], "-w", ground.WAREHOUSE), place)
+        status, output, crash = run((*uses[part], "-w", ground.WAREHOUSE), place)
         file.write_bytes(data)
         row.count("files")
         if crash:
             row.fault("crashed", crash)
-        row.expect(status == 1 and part in said, "wrong", f"{part} was taken, or not named: {status}, {said[-300:]}")
+        row.expect(
+            status == 1 and part in output, "wrong", f"{part} was taken, or not named: {status}, {output[-300:]}"
+        )
         row.expect(not (place / "run").exists(), "wrong", "code of a pickle was run")
-    status, said, _ = run(("sql", _ASK, "-w", ground.WAREHOUSE), place)
-    row.expect(status == 0, "lost", f"the restored artifact is not answered from: {said}")
+    status, output, _ = run(("sql", _ASK, "-w", ground.WAREHOUSE), place)
+    row.expect(status == 0, "lost", f"the restored artifact is not answered from: {output}")
     return row
 
 
 def _compiled(home: Path, place: Path, rounds: int) -> Row:
-    """A tampered compiled form is not run: torch answers what it always did."""
+    """A tampered compiled form is not used: torch gives the same answers as before."""
     row = Row("tampered compiled models, also with external data")
     drawn = random.Random(2)
     ground.copy(home, place)
     _, wanted, _ = run(("sql", _ASK, "--format", "json", "-w", ground.WAREHOUSE), place)
-    status, said, _ = run(("models", "compile", "strip@1", "-w", ground.WAREHOUSE), place)
-    row.expect(status == 0, "crashed", said)
+    status, output, _ = run(("models", "compile", "strip@1", "-w", ground.WAREHOUSE), place)
+    row.expect(status == 0, "crashed", output)
     with connect(place / ground.WAREHOUSE) as con:
         version = find(con, "strip@1")
     if version.compiled_sha256 is None:
@@ -110,12 +112,12 @@ def _compiled(home: Path, place: Path, rounds: int) -> Row:
     for number in range(rounds):
         changed = _with_external_data(data, secret) if number % 2 else _tamper(data, drawn)
         version.compiled_file.write_bytes(changed)
-        status, said, crash = run(("sql", _ASK, "--format", "json", "-w", ground.WAREHOUSE), place)
+        status, output, crash = run(("sql", _ASK, "--format", "json", "-w", ground.WAREHOUSE), place)
         row.count("files")
         if crash:
             row.fault("crashed", crash)
-        answers = [line for line in said.splitlines() if line in wanted.splitlines()]
-        row.expect(status == 0 and answers, "wrong", f"{status}: {said[-300:]} instead of {wanted}")
+        answers = [line for line in output.splitlines() if line in wanted.splitlines()]
+        row.expect(status == 0 and answers, "wrong", f"{status}: {output[-300:]} instead of {wanted}")
     return row
 
 
@@ -134,7 +136,7 @@ def _with_external_data(data: bytes, file: Path) -> bytes:
 
 
 def _imported(home: Path, place: Path, rounds: int) -> Row:
-    """What a foreign file says is never run, no name leads out of the folder, and nothing is registered by halves."""
+    """Code in a foreign file is never run, no member is written outside the folder, and nothing is half registered."""
     row = Row("hostile files to import, and names with paths")
     drawn = random.Random(3)
     ground.copy(home, place)
@@ -154,11 +156,11 @@ def _imported(home: Path, place: Path, rounds: int) -> Row:
                 "--labels",
                 "a,b",
             )
-            status, said, crash = run((*given, "-w", ground.WAREHOUSE), place)
+            status, output, crash = run((*given, "-w", ground.WAREHOUSE), place)
             row.count("imports")
             if crash:
                 row.fault("crashed", f"{title}: {crash}")
-            row.expect(status in (1, 2), "wrong", f"{title} was imported in round {number}: {said[-300:]}")
+            row.expect(status in (1, 2), "wrong", f"{title} was imported in round {number}: {output[-300:]}")
             row.expect(not (place / "run").exists(), "wrong", f"{title}: its code was run")
             row.expect(
                 sorted(path.name for path in place.parent.iterdir()) == said_state, "wrong", f"{title} left files"
@@ -202,7 +204,7 @@ def _hostile(place: Path, drawn: random.Random) -> Iterator[tuple[str, Path, str
 
 
 def _lying(drawn: random.Random) -> bytes:
-    """A safetensors file whose tensors are said to lie beyond its end."""
+    """A safetensors file whose tensors are declared to lie beyond its end."""
     header = json.dumps(
         {"a": {"dtype": "F32", "shape": [1 << 20], "data_offsets": [0, drawn.randrange(1 << 22, 1 << 40)]}}
     ).encode()

@@ -1,4 +1,4 @@
-"""What must be true of a warehouse after anything that was done to it."""
+"""Check a warehouse after a fault: every acknowledged row and version is there, and nothing is half written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kept = dict[str, int]
 
 
 def kept(folder: Path) -> Kept:
-    """How many rows there are that nothing may take away, and how many versions."""
+    """The numbers of rows and of versions, none of which may be lost."""
     with connect(folder / WAREHOUSE) as con:
         return _kept(con)
 
@@ -29,7 +29,7 @@ def _kept(con: duckdb.DuckDBPyConnection) -> Kept:
 
 
 def problems(folder: Path, before: Kept) -> Iterator[tuple[str, str]]:
-    """Faults of a warehouse by kind, in words."""
+    """Describe the faults of a warehouse, by kind."""
     try:
         con = connect(folder / WAREHOUSE)
     except (DuckspectError, duckdb.Error) as error:
@@ -48,7 +48,7 @@ def problems(folder: Path, before: Kept) -> Iterator[tuple[str, str]]:
 
 
 def _versions(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """Every file of every version is the one that was registered."""
+    """Check that every file of every version is the one that was registered."""
     from models_py.registry.artifact import read_spec
     from models_py.registry.compiled.network import CompiledNetwork
 

@@ -1,4 +1,4 @@
-"""NaN and infinity, from networks, thresholds and boxes: nowhere a verdict, nowhere a number that is none."""
+"""NaN and infinity from networks, thresholds and boxes: none may lead to a verdict or be stored."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def _asked(place: Path, rounds: int) -> Row:
     for number in range(rounds):
         (place / f"p{number}.png").write_bytes(_picture(number))
     query = "select p.label, p.score, p.error from (select predict(file, 'overflow') as p from glob('p*.png'))"
-    status, said, crash = run(
+    status, output, crash = run(
         ("sql", query, "--format", "json", "-w", ground.WAREHOUSE), place, DUCKSPECT_ALLOWED_ROOTS=str(place)
     )
-    row.expect(status == 0 and not crash, "crashed", said[-600:])
-    answers = json.loads(said[said.index("[") :]) if status == 0 else []
+    row.expect(status == 0 and not crash, "crashed", output[-600:])
+    answers = json.loads(output[output.index("[") :]) if status == 0 else []
     row.count("images in SQL", len(answers))
     row.expect(sum(item["error"] is None for item in answers) == 1, "wrong", f"not one verdict: {answers[:3]}")
     for item in answers:
@@ -100,17 +100,17 @@ def _given(place: Path) -> Row:
             ),
         ):
             given = (*arguments[:2], "-w", ground.WAREHOUSE, *arguments[2:])
-            status, said, crash = run(given, place)
+            status, output, crash = run(given, place)
             row.count("commands")
-            row.expect(status in (1, 2) and not crash, "wrong", f"{arguments}: {status}, {said[-200:]}")
+            row.expect(status in (1, 2) and not crash, "wrong", f"{arguments}: {status}, {output[-200:]}")
         (labels / f"{number}.png").write_bytes(_picture(number + 1000))
         (labels / f"{number}.csv").write_text("")
         with (place / "boxes.csv").open("a") as file:
             file.write("" if number else "uri,label,x1,y1,x2,y2\n")
             file.write(f"boxes/{number}.png,scratch,{value},1,9,9\n")
-    status, said, crash = run(("ingest", "boxes.csv", "--no-publish", "-w", ground.WAREHOUSE), place)
+    status, output, crash = run(("ingest", "boxes.csv", "--no-publish", "-w", ground.WAREHOUSE), place)
     row.count("labels", len(_NUMBERS))
-    row.expect(not crash, "crashed", said[-300:])
+    row.expect(not crash, "crashed", output[-300:])
     with connect(place / ground.WAREHOUSE) as con:
         odd = con.execute(
             "select count(*) from raw.annotations where not isfinite(coalesce(x1, 0)) or not isfinite(coalesce(x2, 0))"
@@ -118,7 +118,9 @@ def _given(place: Path) -> Row:
         rejects = con.execute("select count(*) from raw.rejected_files where uri like '%boxes%'").fetchall()[0][0]
     row.expect(odd == 0, "wrong", f"{odd} boxes are stored that are none")
     row.expect(
-        rejects >= len(_NUMBERS), "wrong", f"only {rejects} rejects for {len(_NUMBERS)} odd boxes: {said[-300:]}, {uri}"
+        rejects >= len(_NUMBERS),
+        "wrong",
+        f"only {rejects} rejects for {len(_NUMBERS)} odd boxes: {output[-300:]}, {uri}",
     )
     for kind, words in checks.problems(place, before):
         row.fault(kind, words)

@@ -94,17 +94,19 @@ def _reviewed(place: Path, rounds: int) -> Row:
 
 def _review(row: Row, place: Path, inspection: str, reviewer: str, done: list[tuple[str, str]]) -> None:
     given = ("review", inspection, "--verdict", "confirmed", "--reviewer", reviewer, "-w", ground.WAREHOUSE)
-    status, said, crash = run(given, place)
+    status, output, crash = run(given, place)
     until = time.monotonic() + _BEGINS
-    while status and "in use" in said and time.monotonic() < until:  # DuckDB has one writer; who is told so comes again
-        status, said, crash = run(given, place)
+    while (
+        status and "in use" in output and time.monotonic() < until
+    ):  # DuckDB has one writer; who is told so comes again
+        status, output, crash = run(given, place)
     row.count("reviews")
     if crash:
         row.fault("crashed", crash)
     if status == 0:
         done.append((inspection, reviewer))
     else:
-        row.fault("crashed", f"{status}: {said[-300:]}")
+        row.fault("crashed", f"{status}: {output[-300:]}")
 
 
 def _browsed(place: Path, rounds: int) -> Row:
@@ -114,9 +116,9 @@ def _browsed(place: Path, rounds: int) -> Row:
         raise SystemExit("desk: needs a Chromium to open the dashboard in. Install one.")
     _add_scripts(place)
     before = checks.kept(place)
-    status, said, _ = run(("build", "-w", ground.WAREHOUSE), place)
+    status, output, _ = run(("build", "-w", ground.WAREHOUSE), place)
     if status != 0:
-        print(f"  build: {said[-500:]}")
+        print(f"  build: {output[-500:]}")
     run(("publish", "-w", ground.WAREHOUSE), place)
     from playwright.sync_api import sync_playwright
 
@@ -129,7 +131,7 @@ def _browsed(place: Path, rounds: int) -> Row:
             for url in _urls(f"http://127.0.0.1:{port}", rounds):
                 _open(browser, url, row)
             browser.close()
-        row.expect(command.is_alive(), "crashed", f"the dashboard ended: {command.said()[-300:]}")
+        row.expect(command.is_alive(), "crashed", f"the dashboard ended: {command.output()[-300:]}")
     finally:
         command.kill()
     for kind, words in checks.problems(place, before):
@@ -187,4 +189,4 @@ def _await(port: int, command: Command) -> None:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=10).close()
             return
         time.sleep(0.1)
-    raise SystemExit(f"the dashboard does not answer: {command.said()}")
+    raise SystemExit(f"the dashboard does not answer: {command.output()}")

@@ -63,19 +63,21 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
     _prepare(home, place)
     before = checks.kept(place)
     free = shutil.disk_usage(place).free
-    status, said, _ = run((*arguments, "-w", ground.WAREHOUSE), place)
-    row.expect(status == 0, "crashed", f"with room it ended with {status}: {said[-400:]}")
+    status, output, _ = run((*arguments, "-w", ground.WAREHOUSE), place)
+    row.expect(status == 0, "crashed", f"with room it ended with {status}: {output[-400:]}")
     needed = max(free - shutil.disk_usage(place).free, 1 << 20)
     for _ in range(rounds):
         _prepare(home, place)
         room = int(drawn.uniform(0, _HEADROOM * needed))
         _leave(place, room)
-        status, said, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
+        status, output, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
         row.count("commands")
         row.count("refused", status != 0)
         if crash:
             row.fault("crashed", f"with {room:,} bytes: {crash}")
-        row.expect(status == 0 or "Error: " in said, "crashed", f"with {room:,} bytes: no sentence in {said[-300:]!r}")
+        row.expect(
+            status == 0 or "Error: " in output, "crashed", f"with {room:,} bytes: no sentence in {output[-300:]!r}"
+        )
         (place / "filler").unlink()
         _check(row, arguments, place, before)
         if row.faults.total() > 10:
@@ -86,10 +88,10 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
 def _check(row: Row, arguments: tuple[str, ...], place: Path, before: checks.Kept) -> None:
     for kind, words in checks.problems(place, before):
         row.fault(kind, words)
-    status, said, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
+    status, output, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
     if crash:
         row.fault("crashed", crash)
-    row.expect(status == 0, "crashed", f"with room again it ended with {status}: {said[-400:]}")
+    row.expect(status == 0, "crashed", f"with room again it ended with {status}: {output[-400:]}")
     for kind, words in checks.problems(place, before):
         row.fault(kind, f"with room again: {words}")
     if rest := checks.leftovers(place):

@@ -1,4 +1,4 @@
-"""A small drawn plant with two versions of a classifier, a built and published warehouse; each round gets a copy."""
+"""A small drawn plant, built and published, with two versions of a classifier; each round works on a copy."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def make(folder: Path) -> Path:
         ("build", "-w", WAREHOUSE),
         ("models", "export", "strip@2", "strip.zip", "-w", WAREHOUSE),
     ):
-        status, said, _ = run(arguments, place)
+        status, output, _ = run(arguments, place)
         if status and arguments[0] != "build":
-            raise SystemExit(f"{arguments}: {said}")
-        print(f"  {arguments[0]}: {said.strip().splitlines()[-1]}")
+            raise SystemExit(f"{arguments}: {output}")
+        print(f"  {arguments[0]}: {output.strip().splitlines()[-1]}")
     return place
 
 

@@ -34,11 +34,11 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
     place = ground.copy(home, folder / "handover")
     before = checks.kept(place)
     row = Row(f"commands handed over under the load of {_CLIENTS} clients")
-    heard = Load()
+    answers = Load()
     ended = threading.Event()
     with Server(place) as server:
         load = threading.Thread(
-            target=lambda: heard.acknowledged.extend(_all(server, ended, heard)), name="torture-load", daemon=True
+            target=lambda: answers.acknowledged.extend(_all(server, ended, answers)), name="torture-load", daemon=True
         )
         load.start()
         for _ in range(count):
@@ -51,10 +51,10 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
         ended.set()
         load.join()
         server.command.kill()
-    row.count("requests", len(heard.acknowledged) + sum(heard.refused.values()))
-    for words in heard.broken:
+    row.count("requests", len(answers.acknowledged) + sum(answers.refused.values()))
+    for words in answers.broken:
         row.fault("crashed", f"a client's connection: {words}")
-    count_lost(row, place, heard)
+    count_lost(row, place, answers)
     with connect(place / ground.WAREHOUSE) as con:
         rows = con.execute("select count(*) filter (where name = 'other') from ml.model_versions").fetchall()[0][0]
     row.expect(rows == count, "lost", f"{rows} of {count} imported versions are there")
@@ -63,17 +63,17 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
     yield row
 
 
-def _all(server: Server, ended: threading.Event, heard: Load) -> list[str]:
+def _all(server: Server, ended: threading.Event, answers: Load) -> list[str]:
     found = server.load(_CLIENTS, lambda: not ended.is_set(), pictures())
-    heard.refused.update(found.refused)
-    heard.broken.extend(found.broken)
+    answers.refused.update(found.refused)
+    answers.broken.extend(found.broken)
     return found.acknowledged
 
 
 def _command(row: Row, place: Path, words: tuple[str, ...]) -> None:
-    status, said, crash = run((*words, "-w", ground.WAREHOUSE), place)
+    status, output, crash = run((*words, "-w", ground.WAREHOUSE), place)
     row.count("commands")
     if crash:
         row.fault("crashed", crash)
     wanted = 1 if words == _REFUSED else 0
-    row.expect(status == wanted, "crashed", f"{words} ended with {status}: {said[-300:]}")
+    row.expect(status == wanted, "crashed", f"{words} ended with {status}: {output[-300:]}")

@@ -81,7 +81,7 @@ def _torture(case: Case, home: Path, place: Path, rounds: int) -> Row:
         command = Command((*case.arguments, "-w", ground.WAREHOUSE), place)
         was_killed = _kill(command, place, seconds, moments, drawn)
         row.count("kills" if was_killed else "ends before the kill")
-        acknowledged = case.says in command.said() and command.process.exitcode == 0
+        acknowledged = case.says in command.output() and command.process.exitcode == 0
         _check(case, place, row, before, was_acknowledged=acknowledged)
         if row.faults.total() > 10:
             break
@@ -108,8 +108,8 @@ def _undisturbed(case: Case, home: Path, place: Path, row: Row) -> tuple[float, 
     moments = list(changes(command, lambda: state_of(place)))
     seconds = time.perf_counter() - command.started
     status = command.wait()
-    if status or case.says not in command.said() or not case.is_done(place):
-        row.fault("crashed", f"undisturbed it ended with {status}: {command.said()[-600:]}")
+    if status or case.says not in command.output() or not case.is_done(place):
+        row.fault("crashed", f"undisturbed it ended with {status}: {command.output()[-600:]}")
     return seconds, moments
 
 
@@ -133,12 +133,12 @@ def _check(case: Case, place: Path, row: Row, before: checks.Kept, *, was_acknow
         row.fault(kind, words)
     was_done = case.is_done(place)
     row.expect(was_done or not was_acknowledged, "lost", f"{case.name} said that it was done, and is not")
-    status, said, crash = run((*case.arguments, *case.again, "-w", ground.WAREHOUSE), place)
+    status, output, crash = run((*case.arguments, *case.again, "-w", ground.WAREHOUSE), place)
     if crash:
         row.fault("crashed", crash)
-    is_refused = was_done and bool(case.already) and case.already in said
-    row.expect(status == 0 or is_refused, "crashed", f"run again it ended with {status}: {said[-400:]}")
-    row.expect(case.is_done(place), "lost", f"run again {case.name} is not done: {said[-400:]}")
+    is_refused = was_done and bool(case.already) and case.already in output
+    row.expect(status == 0 or is_refused, "crashed", f"run again it ended with {status}: {output[-400:]}")
+    row.expect(case.is_done(place), "lost", f"run again {case.name} is not done: {output[-400:]}")
     for kind, words in checks.problems(place, before):
         row.fault(kind, f"after another run: {words}")
     if rest := checks.leftovers(place):

@@ -61,14 +61,14 @@ class Command:
     def __init__(self, arguments: Sequence[str], folder: Path, **environment: str) -> None:
         self.arguments = [str(word) for word in arguments]
         self.folder = folder
-        self.log = folder / f"said-{time.monotonic_ns()}.log"
+        self.log = folder / f"output-{time.monotonic_ns()}.log"
         self.log.touch()
         given = (self.arguments, str(self.log), str(folder), environment)
         self.process: BaseProcess = _context.Process(target=_run, args=given)
         self.started = time.perf_counter()
         self.process.start()
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def is_alive(self) -> bool:
@@ -84,7 +84,7 @@ class Command:
         return -98 if found is None else found
 
     def kill(self) -> None:
-        """End it and all that it started as a loss of power would, and wait until they are gone."""
+        """Kill it and all its children at once, as a loss of power would, and wait until they have ended."""
         leader = int(self.process.pid or 0)
         with contextlib.suppress(ProcessLookupError):
             os.kill(leader, signal.SIGKILL)
@@ -101,11 +101,11 @@ class Command:
         return self.wait()
 
     def crash(self, status: int) -> str | None:
-        """Why its end was no orderly one, in words."""
+        """Describe how it crashed; None if it ended normally."""
         if status < 0:
             return f"{self.arguments} hung" if status == -99 else f"{self.arguments} died of signal {-status}"
-        if SAID_TRACEBACK in self.said():
-            return f"{self.arguments} printed a traceback: {self.said()[-400:]}"
+        if SAID_TRACEBACK in self.output():
+            return f"{self.arguments} printed a traceback: {self.output()[-400:]}"
         return None
 
 
@@ -120,14 +120,14 @@ def _is_at_work(group: int) -> bool:
 
 
 def run(arguments: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str | None]:
-    """Run a command to its end: exit status, what it said, and in words if it crashed."""
+    """Run a command to its end: exit status, its output, and a description if it crashed."""
     command = Command(arguments, folder, **environment)
     status = command.wait()
-    return status, command.said(), command.crash(status)
+    return status, command.output(), command.crash(status)
 
 
 def changes(command: Command, looked_at: Callable[[], object]) -> Iterator[float]:
-    """Seconds from its start at which something that is looked at changed, until the command ends."""
+    """Yield the seconds from its start at which the state changed, until the command ends."""
     before = looked_at()
     while command.is_alive():
         now = looked_at()

@@ -57,16 +57,16 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
         listed = ", ".join("'" + url.replace("'", "''") + "'" for url in odd + good)
         query = place / "ask.sql"
         query.write_text(f"select unnest as uri, image_error(unnest) as error from unnest([{listed}])")
-        status, said, crash = run(
+        status, output, crash = run(
             ("sql", "--file", query, "--format", "json", "-w", ground.WAREHOUSE),
             place,
             DUCKSPECT_ALLOWED_ROOTS=f"http://127.0.0.1:{port}/allowed/",
         )
         row.count("URLs", len(odd))
         row.count("redirections", sum("?to=" in url for url in odd))
-        row.expect(status == 0 and not crash, "crashed", said[-600:])
+        row.expect(status == 0 and not crash, "crashed", output[-600:])
         if status == 0:
-            answers = {item["uri"]: item["error"] for item in json.loads(said[said.index("[") :])}
+            answers = {item["uri"]: item["error"] for item in json.loads(output[output.index("[") :])}
             row.expect(all(answers[url] is None for url in good), "wrong", "what is allowed was refused")
             row.count("refused", sum(answers[url] is not None for url in odd))
         for path in reached:

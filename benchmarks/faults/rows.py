@@ -11,7 +11,7 @@ from pathlib import Path
 DOCUMENT = Path(__file__).parents[2] / "docs/reliability.md"
 BEGIN, END = "<!-- torture -->\n", "<!-- /torture -->"
 FAULTS = ("lost", "half", "wrong", "crashed")
-"""Acknowledged and gone; partly visible; let through or answered falsely; a traceback, a signal or no end."""
+"""Acknowledged but gone; partly visible; wrongly accepted or answered; a traceback, a signal or a hang."""
 _HEAD = f"| what was done | how often | {' | '.join(FAULTS)} |\n|---|---|{'---|' * len(FAULTS)}\n"
 _ORDERED = re.compile(r"^\| (.*?) \|.*\n", re.MULTILINE)
 
@@ -30,7 +30,7 @@ class Row:
         self.counts[what] += number
 
     def fault(self, kind: str, words: str) -> None:
-        """Something went wrong; how is printed at once, for the table only counts."""
+        """Count a fault, and print its description at once: the table has only the numbers."""
         self.faults[kind] += 1
         print(f"  {self.what}: {kind}: {words}", flush=True)
 
@@ -53,7 +53,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def write(rows: Iterable[Row]) -> None:
-    """Put rows into the document in place of those of the same name; the others stay as they are."""
+    """Replace the document's rows of the same name; all others stay."""
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     shown, _, after = rest.partition(END)
     lines = {found[1]: found[0] for found in _ORDERED.finditer(shown) if found[1] != "what was done"}

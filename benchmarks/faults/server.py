@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @dataclass
 class Load:
-    """What clients heard."""
+    """The answers that clients got: acknowledged ids, refusals by status, and broken connections."""
 
     acknowledged: list[str] = field(default_factory=list)
     refused: dict[int, int] = field(default_factory=dict)
@@ -45,9 +45,9 @@ class Server:
         given = ("serve", "-w", ground.WAREHOUSE, "--tokens", "clients.json", "--http", http_place, "--quack", quack)
         self.command = Command(given, place)
         until = time.monotonic() + _BEGINS
-        while "Ready." not in self.command.said():
+        while "Ready." not in self.command.output():
             if not self.command.is_alive() or time.monotonic() > until:
-                raise SystemExit(f"the server did not begin: {self.command.said()}")
+                raise SystemExit(f"the server did not begin: {self.command.output()}")
             time.sleep(0.05)
 
     def __enter__(self) -> Server:
@@ -71,7 +71,7 @@ class Server:
             return answer.status, answer.read().decode()
 
     def load(self, clients: int, go_on: Callable[[], bool], images: list[bytes]) -> Load:
-        """Have so many clients ask for verdicts for as long as it is said; each image is another file."""
+        """Have so many clients ask for verdicts while `go_on` is true; each image is another file."""
         found = Load()
         asyncio.run(self._load(found, clients, go_on, images))
         return found

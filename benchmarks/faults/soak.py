@@ -35,16 +35,16 @@ def fill(folder: Path, rounds: int | None, seconds: float | list[str]) -> Iterat
         watch = threading.Thread(target=_watch, args=(server, ended, sizes), daemon=True)
         watch.start()
         until = time.monotonic() + lasting
-        heard = server.load(_CLIENTS, lambda: time.monotonic() < until, pictures())
+        answers = server.load(_CLIENTS, lambda: time.monotonic() < until, pictures())
         ended.set()
         watch.join()
         server.command.kill()
     row.count("s", int(lasting))
-    row.count("requests", len(heard.acknowledged) + sum(heard.refused.values()))
-    for words in heard.broken:
+    row.count("requests", len(answers.acknowledged) + sum(answers.refused.values()))
+    for words in answers.broken:
         row.fault("crashed", f"a client's connection: {words}")
-    row.expect(not heard.refused, "wrong", f"refused: {heard.refused}")
-    count_lost(row, place, heard)
+    row.expect(not answers.refused, "wrong", f"refused: {answers.refused}")
+    count_lost(row, place, answers)
     settled = sizes[int(_SETTLED * len(sizes)) :]
     third = max(1, len(settled) // 3)
     first, last = statistics.median(settled[:third]), statistics.median(settled[-third:])
@@ -58,12 +58,12 @@ def _watch(server: Server, ended: threading.Event, sizes: list[float]) -> None:
         sizes.append(server.megabytes)
 
 
-def count_lost(row: Row, place: Path, heard: Load) -> None:
+def count_lost(row: Row, place: Path, answers: Load) -> None:
     """Every verdict that was acknowledged is in the warehouse, once."""
     with connect(place / ground.WAREHOUSE) as con:
         rows = con.execute("select request_id from ml.verdicts").fetchall()
     stored = [name for (name,) in rows]
-    lost = set(heard.acknowledged) - set(stored)
+    lost = set(answers.acknowledged) - set(stored)
     row.count("verdicts on record", len(stored))
     for name in sorted(lost):
         row.fault("lost", f"verdict {name}")

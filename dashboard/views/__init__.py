@@ -1,1 +1,1 @@
-"""One module a page; each has `show`."""
+"""The pages: one module each, with a function `show`."""

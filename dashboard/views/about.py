@@ -1,4 +1,4 @@
-"""What runs here."""
+"""The page About: versions of duckspect and its libraries, the last build, and the dbt graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIBRARIES = ("duckdb", "torch", "torchvision", "ultralytics", "dbt-core", "dbt-
 _LAYERS = ("source", "staging", "core", "evaluation", "quality", "kpi")
 
 
-def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 - of everything
+def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 - this page has no filters
     """Show the page."""
     st.title("About", anchor=False)
     st.markdown("Images, labels, models, predictions and KPIs in one DuckDB file; a model is a SQL function.")
@@ -36,8 +36,8 @@ def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 -
         st.dataframe(source.rows("scoring"), hide_index=True)
     with right.container(border=True):
         st.subheader("Versions", anchor=False)
-        found = {"duckspect": __version__} | {name: importlib.metadata.version(name) for name in _LIBRARIES}
-        st.dataframe({"package": list(found), "version": list(found.values())}, hide_index=True)
+        versions = {"duckspect": __version__} | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        st.dataframe({"package": list(versions), "version": list(versions.values())}, hide_index=True)
     with st.container(border=True):
         st.subheader("Lineage", anchor=False)
         _lineage(source)

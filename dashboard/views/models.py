@@ -1,4 +1,4 @@
-"""The model room: versions, metrics, curves, what another threshold would cost, promotion."""
+"""The page Models: versions, metrics, curves, the cost of other thresholds, and promotion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILTERS: tuple[str, ...] = ()
 _SUBSETS = {"unseen": "images it never saw", "validation": "its validation images", "gate": "the gate's images"}
 
 
-def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 - models are judged on frozen rows
+def show(source: PublishedCopy, filters: PageFilters) -> None:  # noqa: ARG001 - models are compared on their frozen rows
     """Show the page."""
     st.title("Models", anchor=False)
     versions = source.rows("versions")
@@ -68,11 +68,11 @@ def _versions(versions: pd.DataFrame, metrics: pd.DataFrame) -> None:
 
 
 def _subset(rows: pd.DataFrame, size: str, key: str) -> pd.DataFrame:
-    """The rows of one subset; the reader says which, and begins with the one of most images."""
-    found = [name for name in _SUBSETS if name in set(rows["subset"])]
+    """The rows of one subset, which the user chooses; the default is the subset with most images."""
+    subsets = [name for name in _SUBSETS if name in set(rows["subset"])]
     largest = rows.groupby("subset")[size].sum().idxmax()
     chosen = st.segmented_control(
-        "Measured on", found, default=largest, format_func=_SUBSETS.__getitem__, key=key, required=True
+        "Measured on", subsets, default=largest, format_func=_SUBSETS.__getitem__, key=key, required=True
     )
     return rows[rows["subset"] == chosen]
 
@@ -84,10 +84,12 @@ def _confusion(rows: pd.DataFrame) -> None:
         return
     rows = _subset(rows, "pair_count", "confusion subset")
     places = st.columns(max(2, rows["version"].nunique()))
-    for place, (version, found) in zip(places, rows.groupby("version"), strict=False):
+    for place, (version, rows_of_version) in zip(places, rows.groupby("version"), strict=False):
         with place:
-            st.caption(f"version {version}, {found['counted'].iloc[0]} by {found['counted'].iloc[0]}")
-            charts.chart(charts.confusion(found))
+            st.caption(
+                f"version {version}, {rows_of_version['counted'].iloc[0]} by {rows_of_version['counted'].iloc[0]}"
+            )
+            charts.chart(charts.confusion(rows_of_version))
 
 
 def _curves(rows: pd.DataFrame) -> None:
@@ -149,7 +151,7 @@ def _promotion(source: PublishedCopy, name: str, versions: pd.DataFrame) -> None
     others = versions[~versions["reference"].isin(champion["reference"])]["reference"].tolist()
     left, right = st.columns(2)
     with left.container(border=True):
-        # Outside the form, which tells nothing before it is submitted: the warning is to be read before that.
+        # Outside the form: a form's values are not known before it is submitted, but the warning must come before that.
         chosen = st.selectbox("Promote", others, placeholder="there is no other version")
         if chosen and (warning := source.limit_warning(chosen)):
             st.warning(warning, icon=":material/warning:")

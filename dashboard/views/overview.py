@@ -1,4 +1,4 @@
-"""The plant manager's morning page."""
+"""The page Overview: yield, defect rates and their trends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def show(source: PublishedCopy, filters: PageFilters) -> None:
 
 
 def _waiting(now: Any) -> str:
-    """What the units that wait for a person can still do to the yield."""
+    """How many units still wait for a review, which can change the yield."""
     if not (now["review_count"] > 0):
         return ""
     worst, best = charts.percent(now["yield_pessimistic"]), charts.percent(now["yield_optimistic"])
@@ -87,7 +87,7 @@ def _kpis(source: PublishedCopy, filters: PageFilters, now: Any) -> None:
 
 
 def _evidence(now: Any) -> str:
-    """What the false-positive and escape rates were measured on."""
+    """A note on the units on which the false-positive and escape rates were measured."""
     good, defective, labelled = (charts.count(now[f"{kind}_count"]) for kind in ("good", "defective", "labelled"))
     return (
         f"False positives are counted on {good} good units and escapes on {defective} defective ones: those of the "

@@ -1,4 +1,4 @@
-"""The inspector's desk: the queue by value, one image at a time, a key for each verdict."""
+"""The page Review desk: the review queue, most valuable first, one image at a time, with a key for each verdict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WIDE = 520
 
 
 class ReviewClaims:
-    """Who is looking at what, and what was reviewed since the build, for all reviewers of this dashboard."""
+    """The inspections that reviewers of this dashboard look at now, and those reviewed since the last build."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class ReviewClaims:
         self._done: set[str] = set()
 
     def take(self, queue: list[str], reviewer: str, skipped: set[str]) -> str | None:
-        """The most valuable inspection that nobody else is looking at; held for this reviewer for ten minutes."""
+        """The most valuable inspection that nobody else looks at; it is reserved for this reviewer for ten minutes."""
         now = time.monotonic()
         with self._lock:
             for inspection in queue:
@@ -46,12 +46,12 @@ class ReviewClaims:
         return None
 
     def finish(self, inspection: str) -> None:
-        """It was reviewed."""
+        """Mark an inspection as reviewed."""
         with self._lock:
             self._done.add(inspection)
 
     def left(self, queue: list[str]) -> int:
-        """How many wait."""
+        """The number of inspections that wait."""
         return sum(inspection not in self._done for inspection in queue)
 
 
@@ -104,7 +104,7 @@ def _labels(source: PublishedCopy, item: Any) -> list[str]:
 
 
 def _picture(source: PublishedCopy, item: Any) -> Box | None:
-    """The image with what the model found; with drawing on, the box that the inspector draws."""
+    """Show the image with the model's regions; return the box that the inspector has drawn, if drawing is on."""
     regions = source.rows("found", inspection_id=item["inspection_id"]).to_dict("records")
     picture = drawn(source, item["uri"], regions)
     if picture is None:

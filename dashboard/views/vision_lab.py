@@ -77,7 +77,7 @@ def _first(versions: pd.DataFrame) -> list[str]:
 def _predict(
     source: PublishedCopy, image: str | bytes, reference: str
 ) -> tuple[PredictionRow, dict[str, float], bytes | None]:
-    """What the model says, its operating points, and its heat map if it makes one."""
+    """The model's prediction, its operating points, and its heat map if it has one."""
     with source.cursor() as con:
         row = con.execute("select predict($1, $2)", [image, reference]).fetchone()
         assert row is not None  # noqa: S101 - a select without a table has one row

@@ -55,7 +55,7 @@ def libraries() -> dict[str, str]:
 
 
 def save_artifact(
-    model: Model, folder: Path, golden: GoldenBatch, snapshot: FrozenDataset | None, params: Mapping[str, Any]
+    model: Model, folder: Path, golden: GoldenBatch, dataset: FrozenDataset | None, params: Mapping[str, Any]
 ) -> str:
     """Write an artifact into an empty folder; return its hash."""
     make_folders(folder)
@@ -67,8 +67,8 @@ def save_artifact(
     for number, outputs in enumerate(golden.outputs):
         tensors |= {f"output.{number}.{place}": tensor for place, tensor in enumerate(outputs)}
     write_tensors(tensors, folder / GOLDEN)
-    if snapshot is not None:
-        write_parquet(snapshot, folder / ROWS)
+    if dataset is not None:
+        write_parquet(dataset, folder / ROWS)
     spec = model.spec
     described = {
         "format": FORMAT,

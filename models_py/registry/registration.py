@@ -147,7 +147,7 @@ def _insert(
 ) -> None:
     from models_py.registry.artifact import libraries
 
-    spec, snapshot = model.spec, origin.snapshot
+    spec, dataset = model.spec, origin.snapshot
     base = artifacts_folder(con).parents[1]
     values = {
         "name": name,
@@ -160,8 +160,8 @@ def _insert(
         "preprocess": json.dumps(spec.preprocess.as_dict()),
         "params": json.dumps(origin.params),
         "metrics": json.dumps(finite(origin.metrics)),
-        "train_query": snapshot.query if snapshot else None,
-        "snapshot_sha256": snapshot.sha256 if snapshot else None,
+        "train_query": dataset.query if dataset else None,
+        "snapshot_sha256": dataset.sha256 if dataset else None,
         "parent": origin.parent,
         "gate_metric": primary_of(spec.task),
         "created_by": who(),
@@ -176,9 +176,9 @@ def _insert(
 
 
 def _insert_images(
-    con: duckdb.DuckDBPyConnection, name: str, version: int, snapshot: FrozenDataset, scores: Mapping[str, float]
+    con: duckdb.DuckDBPyConnection, name: str, version: int, dataset: FrozenDataset, scores: Mapping[str, float]
 ) -> None:
-    items = snapshot.examples
+    items = dataset.examples
     found = [scores.get(item.sha256) if item.split == "val" else None for item in items]
     marks = [None if score is None else item.is_defective for item, score in zip(items, found, strict=True)]
     con.execute(

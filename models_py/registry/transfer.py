@@ -152,11 +152,11 @@ def _import_zip(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Versio
         if not golden.images:
             raise RegistryError(f"{file}: has no golden image to compare outputs on. Export the model again.")
         check_golden(model, golden, tolerance=1e-2)  # another machine rounds differently
-        snapshot = read_rows(folder, described) if ROWS in described["files"] else None
+        dataset = read_rows(folder, described) if ROWS in described["files"] else None
         thresholds = _thresholds(folder, model)
         reason = f"as it was in {file.name}"
         threshold = Threshold(thresholds.pop("*"), reason) if "*" in thresholds else None
-        origin = Origin(described["params"], described.get("metrics", {}), snapshot, parent=file.name)
+        origin = Origin(described["params"], described.get("metrics", {}), dataset, parent=file.name)
         version = register(con, name, model, golden.images, threshold, origin)
         for label, value in thresholds.items():
             set_operating_point(con, version.reference, value, reason, label=label)

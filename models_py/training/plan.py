@@ -61,7 +61,7 @@ def plan(
     half(find_devices(parsed.device)[0], parsed.precision)
     if "," in parsed.device and chosen.family != "yolo":
         raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")
-    snapshot = freeze(
+    dataset = freeze(
         con,
         query,
         task,
@@ -71,13 +71,13 @@ def plan(
         duplicates=parsed.duplicates,
         progress=counting(report or SilentReport(), "Reading images"),
     )
-    _check_trainable(snapshot)
-    return TrainingPlan(name, chosen, parsed, snapshot)
+    _check_trainable(dataset)
+    return TrainingPlan(name, chosen, parsed, dataset)
 
 
-def _check_trainable(snapshot: FrozenDataset) -> None:
-    train, held_out = snapshot.part("train"), snapshot.part("val")
-    if snapshot.task == "anomaly" and not train:
+def _check_trainable(dataset: FrozenDataset) -> None:
+    train, held_out = dataset.part("train"), dataset.part("val")
+    if dataset.task == "anomaly" and not train:
         raise DuckspectError(
             "query: every good image is held out, by its split or because its unit or template has defective images "
             "too. Learn from good images alone (where label = 'good'), or add a column split."
@@ -87,18 +87,18 @@ def _check_trainable(snapshot: FrozenDataset) -> None:
             f"query: too few images: {len(train)} to train on and {len(held_out)} to validate, "
             f"but it takes at least 2 and 1, of different units and templates."
         )
-    if snapshot.task == "anomaly":
+    if dataset.task == "anomaly":
         return
-    images = Counter(label for item in snapshot.examples for label in set(item.labels))
-    if snapshot.task == "classify" and len(images) < 2:
+    images = Counter(label for item in dataset.examples for label in set(item.labels))
+    if dataset.task == "classify" and len(images) < 2:
         raise DuckspectError(f"query: every image is {next(iter(images))}; classification needs two classes.")
     if single := sorted(label for label, count in images.items() if count == 1 and label != GOOD):
         raise DuckspectError(
             f"query: {', '.join(map(repr, single))} has one image; a label takes one to train on and one to validate. "
             f"Add images, or leave it out: where label <> '{single[0]}'"
         )
-    learned = set(snapshot.counts("train"))
-    if unlearned := sorted(label for label in set(snapshot.classes) - learned):
+    learned = set(dataset.counts("train"))
+    if unlearned := sorted(label for label in set(dataset.classes) - learned):
         raise DuckspectError(
             f"query: the label {unlearned[0]!r} has no train image: all of its images are held out or of one unit."
         )

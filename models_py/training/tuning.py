@@ -295,9 +295,9 @@ class Study:
         if result is None:
             raise DuckspectError(f"tune: the model of trial {number} is missing in {self.folder}. Make more trials.")
         model, metrics, threshold = result
-        snapshot = self._planned.snapshot
-        golden = [open_bytes(item.image) for item in snapshot.sample("val", GOLDEN_IMAGES)]
-        origin = Origin(as_dict(options), metrics, snapshot, parent=f"trial {number} of {self.name}")
+        dataset = self._planned.snapshot
+        golden = [open_bytes(item.image) for item in dataset.sample("val", GOLDEN_IMAGES)]
+        origin = Origin(as_dict(options), metrics, dataset, parent=f"trial {number} of {self.name}")
         with self._access.connection(patience=self._access.patience, say=say) as con:
             version = register(con, self._planned.name, model, golden, threshold, origin)
         shutil.rmtree(self.folder, ignore_errors=True)

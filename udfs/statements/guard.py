@@ -37,9 +37,9 @@ def _plain(node: exp.Expr) -> exp.Expr:
 def calls(expression: exp.Expr) -> Iterator[Function]:
     """Our functions that an expression calls, including table functions."""
     for node in expression.find_all(exp.Func):
-        function = find_function(node.name) if isinstance(node, exp.Anonymous) else None
-        if function is not None:
-            yield function
+        called = find_function(node.name) if isinstance(node, exp.Anonymous) else None
+        if called is not None:
+            yield called
 
 
 def check(sql: str) -> None:
@@ -47,11 +47,11 @@ def check(sql: str) -> None:
     for statement in parse(sql):
         if not isinstance(statement, exp.Create) or statement.kind != "VIEW":
             continue
-        function = next(calls(statement), None)
-        if function is not None:
+        called = next(calls(statement), None)
+        if called is not None:
             name = statement.this.sql(dialect="duckdb")
             raise DuckspectError(
-                f"view {name}: calls {function.name}(), which only duckspect's sessions know, so it would break BI tools "
+                f"view {name}: calls {called.name}(), which only duckspect's sessions know, so it would break BI tools "
                 f"and every other program that reads it. Store the rows instead: create table {name} as select ..., "
                 f"or a dbt model materialized as a table."
             )

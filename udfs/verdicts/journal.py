@@ -8,8 +8,9 @@ wait for that, so a verdict is acknowledged as soon as it is in the journal. Two
 - The mover ends the current file every few seconds (`JournalFiles.cut`) and inserts all ended files into the warehouse.
   A file is deleted only after its records are committed there.
 
-A record's id is a hash of the request's id, the model and the image, and every insert ignores ids that exist, so it does no harm to
-move a file twice. `recover` moves the files that a killed server left, whenever the warehouse is opened for writing.
+A record's id is a hash of the request's id, the model and the image, and every insert ignores ids that exist, so it
+does no harm to move a file twice. `recover` moves the files that a killed server left, whenever the warehouse is opened
+for writing.
 
 Locks: `_known_lock` guards the map of recent ids, and is never held during I/O. `_move_lock` lets one thread at a time
 move files, since `flush` is also called by commands that must see every acknowledged verdict. They are never held
