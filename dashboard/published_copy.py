@@ -64,7 +64,8 @@ def find_source() -> PublishedCopy:
 def _connection(file: Path, stamp: Stamp) -> duckdb.DuckDBPyConnection:
     """Open a state of the copy under a name of its own, which is removed as soon as it is open.
 
-    Of one name DuckDB has one database in a process: it would go on showing the state that was opened first.
+    DuckDB shares one database for each file name in a process: under the same name it would go on showing the state
+    that was opened first.
     """
     state = "-".join(map(str, (os.getpid(), *stamp)))
     name = file.with_name(f"{file.stem.removesuffix('.published')}.read-{state}.duckdb")

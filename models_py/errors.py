@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class DuckspectError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of all errors that a user can cause and correct."""
 
 
 class WarehouseError(DuckspectError):
@@ -14,7 +14,7 @@ class WarehouseError(DuckspectError):
 
 
 class FullDiskError(DuckspectError):
-    """A disk has no room for what was to be written, or a quota or a limit on the size of files was reached."""
+    """The disk is full, or a quota or file-size limit was reached."""
 
     def __init__(self, folder: Path | None, reason: str) -> None:
         where = f"The disk of {folder}" if folder else "A disk"
@@ -33,7 +33,7 @@ class BusyWarehouseError(WarehouseError):
         )
         self.file = file
         self.holder = holder
-        """Which process, in words, where DuckDB says it."""
+        """The other process, as ` (process 123)`, if DuckDB names it."""
 
 
 class LayoutError(DuckspectError):

@@ -1,4 +1,4 @@
-"""Whom training tells how it goes."""
+"""Reports: the interface through which training and other long work tell their progress."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from models_py.errors import DuckspectError
 
 
 class TrainingStoppedError(DuckspectError):
-    """A report asked training to stop, as tuning does with a trial that promises nothing."""
+    """Training was stopped, and can be resumed."""
 
 
 class TrainingReport(Protocol):
-    """Told of every step and every epoch, and how far whatever else takes time is; may raise StoppedError."""
+    """Receives every step and epoch of a training, and the progress of everything else that takes time."""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None: ...
 
@@ -25,15 +25,15 @@ class TrainingReport(Protocol):
 
 
 Counted = Callable[[int, int], None]
-"""Called with what is done and what there is to do."""
+"""Called with the number done and the total."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 def counting(report: TrainingReport, what: str, unit: str = "images") -> Counted:
-    """A report of one piece of work, for what knows of done and total alone."""
+    """A callback with done and total that reports the progress of one piece of work."""
 
     def progress(done: int, total: int) -> None:
         report.progress(what, done, total, unit)
@@ -42,7 +42,7 @@ def counting(report: TrainingReport, what: str, unit: str = "images") -> Counted
 
 
 class SilentReport:
-    """Tells nobody."""
+    """A report that shows nothing."""
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
         """Ignore a step."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """From when to when the time of a picture is believed."""
+    """The earliest and latest time at which a picture can have been taken."""
 
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
     days_ahead: int = 1

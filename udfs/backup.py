@@ -1,10 +1,10 @@
 """Back up a warehouse into a folder, in the state of one moment, and restore it from there.
 
 It holds a copy of the database, the models' artifacts, and the files below the warehouse's folder that the database
-names; `manifest.json` lists all of them with their hashes. Nobody waits: the database is copied first, in one
-transaction if a server has it open, and the files that it names are only ever added to. What a journal of the server
-holds is in the database before that. Tokens are in none of these files, checkpoints are left out, and files outside the
-warehouse's folder stay where they are, for the database names them by their absolute place.
+names; `manifest.json` lists all of them with their hashes. The order makes it consistent without stopping anybody:
+first the server's journal is moved into the database, then the database is copied (in one transaction if a server has
+it open), then the files that it names, which are never changed and only added to. Left out are tokens, checkpoints, and
+files outside the warehouse's folder: the database names those by their absolute path.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _unheard(done: int, total: int) -> None:
 def backup(path: str | Path | None, target: Path, *, with_images: bool = True, progress: Progress = _unheard) -> Backup:
     """Write a backup of a warehouse into a new folder, completely or not at all.
 
-    Without images, those that lie outside the folder for what duckspect itself keeps (`warehouse_files`) are left out.
+    Without images, only files in duckspect's own folder (`warehouse_files`) are copied, not the user's images.
     """
     warehouse = warehouse_path(path)
     if not warehouse.exists():

@@ -1,4 +1,4 @@
-"""How many images this process has answered: what a progress bar shows."""
+"""Count the images that this process has scored, for a progress bar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "DUCKSPECT_COUNTER"
-"""A file for the count, where another process shows it."""
+"""The environment variable with a file for the count, if another process shows it."""
 _WRITE_EVERY = 1.0
 
 

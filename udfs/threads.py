@@ -1,7 +1,7 @@
 """The server's worker threads: they survive errors of single tasks, and `/readyz` reports their state.
 
-`thread_states` is what `/readyz` shows. A thread is in trouble if its last task failed, if it has been at one task for
-too long, or if it has ended without being told to.
+`thread_states` is what `/readyz` shows. A thread is in trouble if its last task failed, if one task has taken too long,
+or if it has ended although nobody stopped it.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def _listed() -> list[WatchedThreads]:
 
 
 class WorkerThread(threading.Thread, Generic[T]):
-    """A thread that takes one task after the other until there is none: `wait` returns None.
+    """A thread that works on one task after the other, until `wait` returns None.
 
-    What a task raises is logged and shown until another one succeeds.
+    An error of a task is logged, and shown as trouble until another task succeeds.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
-"""What a foreign `model.json` may say. It is checked word by word before anything is built of it.
+"""Check the `model.json` of an imported archive, field by field, before a network is built from it.
 
-Only `model.json` of an archive comes here: that of a registered version has the hash that the registry keeps of it.
+Libraries accept a path where a description belongs, allocate what a size asks for, and fail with a traceback on what
+they do not expect. The `model.json` of a registered version is not checked like this: the registry has its hash.
 """
 
 from __future__ import annotations

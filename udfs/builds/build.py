@@ -194,7 +194,7 @@ def did_last_build_fail(path: str | Path | None = None) -> bool:
 def publish(path: str | Path | None = None) -> Path:
     """Copy the warehouse for readers, and replace the last copy atomically.
 
-    Who has the last copy open keeps reading it; who opens next sees this one. Nobody ever waits for the writer.
+    A reader that has the last copy open keeps reading it; the next one opens the new copy. No reader waits.
     """
     from models_py.warehouse.database import open_warehouse
 
@@ -232,9 +232,10 @@ def check_views(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _copy_file(con: duckdb.DuckDBPyConnection, warehouse: Path, partial: Path) -> None:
-    """Copy the file as it is: the lock is ours, and nobody else in this process writes.
+    """Copy the file: we have DuckDB's lock, and nothing else in this process writes.
 
-    Another process copies: to close a file in this one would let go of DuckDB's lock on it.
+    Another process copies it. POSIX locks belong to a process and a file: if this one opened and closed the file once
+    more, DuckDB's lock on it would be gone.
     """
     con.execute("checkpoint")
     command = [sys.executable, "-c", _COPY, str(warehouse), str(partial)]

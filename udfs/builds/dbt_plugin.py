@@ -1,6 +1,6 @@
-"""What dbt needs of duckspect: the SQL functions on its connection, and retraining for `retrained_models`.
+"""The plugin of dbt-duckdb: it registers the SQL functions on dbt's connection, and retrains for `retrained_models`.
 
-Named in `profiles.yml`; the dbt project reaches Python through this module alone.
+It is named in `profiles.yml`, and is the only Python that the dbt project calls.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _errors_of_dbt() -> Iterator[None]:
 def retrain(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Any:
     """Train each named model again if the rows of its query changed; return what was done as an Arrow table.
 
-    The newest version that was trained here says how: its task, architecture, query and options. The result is a
-    challenger.
+    Task, architecture, query and options are those of the newest version that was trained here. The result becomes
+    the challenger.
     """
     import pyarrow as pa
 

@@ -1,7 +1,8 @@
-"""How long the server waits for the headers of a request, and who makes way when there are too many connections.
+"""Uvicorn's protocol with a timeout for request headers, and a rule for too many connections.
 
-A connection costs nothing to open. Where there are as many as there may be, one that asks nothing is closed for each
-that comes: first those that never asked, the oldest first, then those that wait between two requests.
+Opening connections costs a client nothing, so a thousand idle ones could hold all places. When all are taken, each new
+connection closes an idle one: first those that never sent a request, the oldest first, then those that wait between two
+requests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Estimate from its plan how much a query would do, and refuse too much before it begins.
 
-Two things are looked at. The plan: how many rows its steps go through, as DuckDB estimates them. And functions that
-make a long value out of a short one, for a single value is in no memory limit of DuckDB's.
+Quack 1.5 can neither cancel a query nor tell that its client has gone, so it cannot be stopped later. Two things are
+checked: how many rows the plan's steps go through, by DuckDB's estimates; and functions that make a long value out of a
+short one, because DuckDB's memory limit does not count a single value.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ def _names(step: Any) -> Iterator[str]:
 
 
 def _rows(step: Any) -> tuple[float, float]:
-    """How many rows come out of a step, and how many it and those below it go through.
+    """The rows that a step returns, and the rows that it and all steps below it go through.
 
-    A step without an estimate counts for nothing by itself, unless it sets every row against every other.
+    A step without an estimate adds nothing, unless it is a cross product.
     """
     below = [_rows(child) for child in step["children"]]
     widest = max((out for out, _ in below), default=0.0)

@@ -1,6 +1,6 @@
-"""Reading a request of the Open Inference Protocol: JSON, and behind it the binary tensors if there are any.
+"""Parse a request of the Open Inference Protocol: JSON, followed by binary tensors if there are any.
 
-Whatever is wrong is said with the field's name and its limit; every list has one.
+Every list has a limit, and errors name the field and its limit.
 """
 
 from __future__ import annotations

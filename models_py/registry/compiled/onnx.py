@@ -29,9 +29,9 @@ _MISSING = "ONNX needs the packages onnx, onnxruntime and onnxscript. Install th
 
 
 class _ExportedNetwork(nn.Module):
-    """What a model computes as one module; YOLO without its suppression of duplicates, which no two runtimes do alike.
+    """A model's computation as one module. YOLO has no suppression of duplicates: runtimes implement it differently.
 
-    Tracing leaves marks on a network, so this is a copy.
+    It works on a copy of the network, because tracing changes it.
     """
 
     def __init__(self, model: Model) -> None:
