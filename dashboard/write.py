@@ -29,7 +29,7 @@ def promote_version(warehouse: Path, reference: str, force: str | None) -> None:
     def work() -> None:
         with connect(warehouse) as con:
             version, _ = promote(con, reference, force=force)
-        publish(warehouse)  # the promotion is committed, even if publishing fails
+        publish(warehouse)  # if it fails, the promotion stays: it is committed
         with connect(warehouse) as con:
             if is_to_be_compiled(con, version):
                 compile_version(con, version)

@@ -52,6 +52,7 @@ def freeze(
         con, list(dict.fromkeys(uri for item in images for uri in (item.image, *item.masks))), progress
     )
     contents = [Content(item, hashes[item.image], tuple(hashes[mask] for mask in item.masks)) for item in images]
+    # Groups are found before duplicates are dropped: the units of all files with the same bytes belong together.
     units: dict[str, set[str]] = defaultdict(set)
     for content in contents:
         units[content.sha256].update(content.item.units)

@@ -136,6 +136,7 @@ _KINDS = {"boxes": "box", "polygons": "polygon", "masks": "mask", "classes": "cl
 def write(con: duckdb.DuckDBPyConnection, rows: NewRows, command: str) -> RowCounts:
     """Store a batch in one transaction: correct known inspections, append new rows, bring `raw.files` up to date."""
     with transaction(con):
+        # raw.files is written last: a file that is recorded there is not read again, so its rows must be stored.
         correction, insertion = _run(con, "inspections", rows.inspections, _CORRECTED, _ADD_INSPECTIONS)
         corrected = _count(correction)
         _correct(con, corrected, command)

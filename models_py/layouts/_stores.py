@@ -176,7 +176,7 @@ class RemoteStore:
             if any(is_ignored(part) for part in path.split("/")):
                 continue
             info = found[name]
-            if info.get("size") is None:  # an index page lists names only
+            if info.get("size") is None:  # a web server's index page has names but no sizes
                 info = self._fs.info(name)
             self._at[path] = name
             yield path, _remote_stat(info)

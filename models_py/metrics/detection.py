@@ -168,7 +168,7 @@ def _take(iou: FloatArray, overlaps: FloatArray) -> IntArray:
     taken = np.full((len(overlaps), predicted), -1, dtype=np.int64)
     if not truths:
         return taken
-    least = np.minimum(overlaps, 1 - 1e-10)[:, None]
+    least = np.minimum(overlaps, 1 - 1e-10)[:, None]  # as in pycocotools, so that an overlap of 1 can be reached
     is_free = np.ones((len(overlaps), truths), dtype=np.bool_)
     for row in np.flatnonzero(iou.max(axis=1) >= least.min()):
         candidates = np.where(is_free & (iou[row] >= least), iou[row], -1.0)

@@ -52,6 +52,7 @@ def delete(con: duckdb.DuckDBPyConnection, reference: str) -> Version:
             con.execute(f"delete from ml.{table} where name = ? and version = ?", [version.name, version.version])
         con.execute(_FORGET)
     shutil.rmtree(version.folder, ignore_errors=True)
+    # Two versions with the same artifact share its compiled form, which is named by the artifact's hash.
     if not any(item.artifact_sha256 == version.artifact_sha256 for item in list_versions(con)):
         version.compiled_file.unlink(missing_ok=True)
     return version

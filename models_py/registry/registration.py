@@ -118,7 +118,7 @@ def _commit(
     version = int(row[0]) if row else 1
     folder = incoming.with_name(str(version))
     shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed before it wrote the row
-    put_in_place(incoming, folder)
+    put_in_place(incoming, folder)  # before the rows: a kill here leaves a folder without a row, never the reverse
     try:
         with transaction(con):
             _insert(con, name, version, model, folder, sha256, origin)

@@ -73,13 +73,14 @@ def fit(
     started = time.monotonic()
     while progress.epoch < options.epochs and not _is_over(progress, options, started):
         epoch = progress.epoch
-        torch.manual_seed(options.seed * 100_003 + epoch)
+        torch.manual_seed(options.seed * 100_003 + epoch)  # by epoch, so that a resumed run continues as a whole one
         loss = _epoch(trainable, options, optimizer, epoch, steps, device, report, started)
         _measure_batch_norms(trainable, options, device, report)
         network.eval()
         with torch.inference_mode(), mixed(device, options.precision):
             metrics = {"train/loss": loss, **trainable.validate()}
         progress = progress.after(metrics, metrics.pop("fitness"))
+        # The checkpoint comes first: a run that is killed in between writes the metrics of this epoch when it resumes.
         checkpoint.save(progress)
         report.epoch(epoch + 1, metrics)
     checkpoint.load_best()

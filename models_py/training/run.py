@@ -58,6 +58,8 @@ class TrainingRun(TrainingReport):
         self._planned = planned
         self._report = report
         self._pending = PendingWrites(access)
+        # The lock says whether the run lives: the system releases it however the process ends. A process id in the
+        # table could belong to another process by then, and means nothing on another machine.
         self._lock = FolderLock(self.folder, "This training")
         self._pending.load(self.folder / _UNWRITTEN)
         if not resume:

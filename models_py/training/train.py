@@ -83,6 +83,7 @@ def _carry_out(
         result = read_result(run.folder)
         if result is None:
             result = fit_plan(planned, run.folder, run, resume=resume)
+            # Stored before it is registered: a build may have the warehouse for longer than we wait.
             keep_result(run.folder, *result, planned.options)
         model, metrics, threshold = result
         golden = [open_bytes(item.image) for item in planned.snapshot.sample("val", GOLDEN_IMAGES)]

@@ -187,7 +187,7 @@ def migrate(
             f"{where} was written by a newer duckspect (schema {done}; this version {__version__} knows {len(known)}). "
             f"It was left as it is. Upgrade duckspect to open it."
         )
-    if not read_only:
+    if not read_only:  # reading cannot harm a warehouse of another build, and lets its data be taken along
         _compare(known, applied, where)
     missing = known[done:]
     if missing and read_only:
@@ -196,6 +196,8 @@ def migrate(
             f"and it was opened read-only. Run `duckspect init` once to bring it up to date."
         )
     if missing or not (read_only or is_settled(con)):
+        # One transaction for both: SQL cannot see whether a file exists, so the URIs cannot be updated by a schema
+        # file.
         with transaction(con):
             con.execute(_MIGRATIONS_TABLE)
             for migration in missing:

@@ -86,7 +86,7 @@ def _query(sql: str) -> exp.Query:
     query = created.expression
     if not isinstance(query, exp.Query):
         raise DuckspectError(f"{sql[:60]}: is no view of a query.")
-    for table in query.find_all(exp.Table):
+    for table in query.find_all(exp.Table):  # the user's own schema is the default where the script runs
         table.set("db", None)
         table.set("catalog", None)
     for identifier in query.find_all(exp.Identifier):

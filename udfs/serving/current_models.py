@@ -77,6 +77,7 @@ class CurrentModels:
             self._found.move_to_end(reference)
             return last
         change, is_loaded = await self._change(reference)
+        # Shielded: if this client goes away, the change must go on, since other requests wait for it too.
         return last if last is not None and not is_loaded else await asyncio.shield(change)
 
     async def load(self, reference: str) -> LoadedModel:
@@ -100,6 +101,7 @@ class CurrentModels:
 
     async def _look(self) -> None:
         """Wait for a look at the registry that began after this call; all that wait at one time share it."""
+        # A look that runs already may have read the registry before this call, so we wait for the one after it.
         if self._next is None:
             self._next = asyncio.create_task(self._look_after(self._running))
         await asyncio.shield(self._next)

@@ -96,14 +96,14 @@ class CommandServer:
         self._is_closing = True
         self._listener.close()
         self._place.unlink(missing_ok=True)
-        with self._busy:
+        with self._busy:  # held by the command that runs, so this waits for its end
             pass
 
     def _accept(self) -> socket.socket | None:
         try:
             return self._listener.accept()[0]
         except OSError:
-            if self._listener.fileno() < 0:  # closed
+            if self._listener.fileno() < 0:  # `close` was called
                 return None
             raise
 

@@ -130,6 +130,7 @@ class VerdictJournal:
             self._segments.append([text_of(entry) for entry, _ in items])
         except BaseException as error:
             self._is_in_trouble = True
+            # Forget the ids first, so that a client that repeats its request is not given the failed future again.
             with self._known_lock:
                 for entry, _ in items:
                     self._known.pop(entry.verdict_id, None)
@@ -137,6 +138,7 @@ class VerdictJournal:
                 stored.set_exception(WarehouseError(_refusal(error)))
             raise
         self._is_in_trouble = False
+        # Only now: a client may act on its verdict, so the verdict must survive a power loss.
         for entry, stored in items:
             stored.set_result(entry)
 

@@ -100,7 +100,7 @@ class JournalFiles:
         try:
             _write(self._descriptor, data, self._good)
             sync(self._descriptor)
-            if not self._good:
+            if not self._good:  # the first write to this segment: its name must survive, too
                 sync_path(self._folder)
         except OSError as error:
             if not self._take_back():

@@ -162,6 +162,7 @@ def _insert(con: duckdb.DuckDBPyConnection, entries: Sequence[VerdictRecord]) ->
     columns = [pa.array([getattr(entry, field.name) for entry in entries], field.type) for field in schema]
     con.register("verdict_batch", pa.Table.from_arrays(columns, schema=schema))
     try:
+        # DuckDB refuses a commit if another transaction has changed the same rows; then it is tried again.
         for attempt in range(1, _TRIES + 1):
             try:
                 with transaction(con):
