@@ -1,5 +1,4 @@
 """Compiled (ONNX) networks: made from an artifact in a process of its own, and run on CPUs in place of torch.
-CPUs.
 
     python -m models_py.registry.compiled.network FOLDER SHA256 OUTPUT
 
