@@ -1,7 +1,8 @@
 """Decide what a remote client's SQL may do, by parsing it.
 
-Everything here is a list of what is allowed: tables and views of this warehouse, and functions that only compute. What
-is on no list is refused, so a new DuckDB function or statement is refused until somebody adds it.
+What may be read is a list of what is allowed: tables and views of this warehouse, a few views of DuckDB's catalogue, and
+table functions that read no files. All other functions of DuckDB are allowed but those that do more than compute: they
+are in `_NOT_ONLY_COMPUTING`, which has to be checked for new functions whenever DuckDB is upgraded.
 
 - A SELECT is parsed by DuckDB itself (`json_serialize_sql`), so that we check what DuckDB will run. The tree is
   searched for functions, relations and kinds of FROM.
@@ -12,8 +13,7 @@ A relation must exist in the catalogue, because DuckDB takes any other name for 
 the same reason only plain names (letters, digits, _ and $) are allowed. A WITH may not have the name of one of DuckDB's
 internal views, or a reference to that view elsewhere in the query would pass as a reference to the WITH.
 
-What would take too long is refused by query_costs.py. Functions are the ones that DuckDB 1.5 lists as not reading
-anything (no table functions), minus `_NOT_ONLY_COMPUTING`.
+What would take too long is refused by query_costs.py.
 """
 
 from __future__ import annotations
