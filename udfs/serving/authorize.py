@@ -1,8 +1,8 @@
 """Decide what a remote client's SQL may do, by parsing it.
 
-What may be read is a list of what is allowed: tables and views of this warehouse, a few views of DuckDB's catalogue, and
-table functions that read no files. All other functions of DuckDB are allowed but those that do more than compute: they
-are in `_NOT_ONLY_COMPUTING`, which has to be checked for new functions whenever DuckDB is upgraded.
+What may be read is a list of what is allowed: tables and views of this warehouse, a few views of DuckDB's catalogue,
+and table functions that read no files. All other functions of DuckDB are allowed but those that do more than compute:
+they are in `_NOT_ONLY_COMPUTING`, which has to be checked for new functions whenever DuckDB is upgraded.
 
 - A SELECT is parsed by DuckDB itself (`json_serialize_sql`), so that we check what DuckDB will run. The tree is
   searched for functions, relations and kinds of FROM.
