@@ -383,7 +383,7 @@ def test_a_move_that_is_cut_off_leaves_everything_as_it_was(con, boards, tmp_pat
     before = state(con)
     boards.rename(tmp_path / "b")
     with monkeypatch.context() as patch:
-        patch.setattr(location, "_FOLLOW", "select error('cut off')")
+        patch.setattr(location, "_UPDATE_FILES", "select error('cut off')")
         with pytest.raises(duckdb.Error, match="cut off"):
             load(con, tmp_path / "b")
     assert state(con) == before

@@ -206,7 +206,7 @@ def test_a_migration_that_is_cut_off_leaves_the_older_warehouse(tmp_path, monkey
         ingest(con, open_tree(str(tmp_path / "set"), tmp_path), tmp_path, IngestOptions(layout="images"))
         before = state(con)
     with monkeypatch.context() as patch:
-        patch.setattr("models_py.warehouse.location._FOLLOW", "select error('cut off')")
+        patch.setattr("models_py.warehouse.location._UPDATE_FILES", "select error('cut off')")
         with pytest.raises(duckdb.Error, match="cut off"):
             connect(tmp_path / "w.duckdb")
     with duckdb.connect(tmp_path / "w.duckdb") as con:
