@@ -87,6 +87,18 @@ def test_most_blocks_run_and_the_others_say_why():
         assert block.values[0]["reason"] is None or len(block.values[0]["reason"]) > 10
 
 
+@pytest.mark.parametrize("file", [*DOCUMENTS, ROOT / "DECISIONS.md", ROOT / "CHANGELOG.md"], ids=lambda file: file.name)
+def test_the_files_that_a_document_names_exist(file):
+    text = file.read_text()
+    linked = [file.parent / path for path in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in path]
+    named = re.findall(r"`((?:models_py|udfs|sql|dbt_project|dashboard|tests|benchmarks|docs|\.ci)/[^`\s]+)`", text)
+    missing = [str(path) for path in linked if not path.exists()]
+    missing += [path for path in named if not any(ROOT.glob(path.rstrip("/")))]
+    started = re.findall(r"python -m ((?:models_py|udfs|dashboard)[.\w]*)", text)
+    missing += [name for name in started if not any(ROOT.glob(f"{name.replace('.', '/')}*"))]
+    assert not missing
+
+
 def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(tmp_path):
     pytest.importorskip("mkdocs", reason="NO MKDOCS HERE: install the extra site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

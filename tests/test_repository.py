@@ -133,16 +133,19 @@ def test_the_generated_documents_are_up_to_date(name):
     assert (ROOT / "docs" / name).read_text() == reference.pages()[name], "run `make docs`"
 
 
-def test_the_readme_names_every_layout_and_the_licence_of_ultralytics():
-    text = (ROOT / "README.md").read_text()
+def test_the_documents_name_every_layout_and_the_readme_the_licence_of_ultralytics():
+    ingesting = (ROOT / "docs/ingesting.md").read_text()
     for layout in layouts():
-        assert f"`{layout.name}`" in text
+        assert f"`{layout.name}`" in ingesting
+    text = (ROOT / "README.md").read_text()
     assert "AGPL-3.0" in text
     assert "models_py/yolo" in text
 
 
-def test_the_readme_lists_the_functions():
-    shown = (ROOT / "README.md").read_text().partition("<!-- functions -->\n")[2].partition("\n<!-- /functions -->")[0]
+def test_the_page_on_models_in_sql_lists_the_functions():
+    shown = (
+        (ROOT / "docs/sql.md").read_text().partition("<!-- functions -->\n")[2].partition("\n<!-- /functions -->")[0]
+    )
     assert shown == reference.function_table()
 
 
@@ -159,10 +162,10 @@ def test_ci_runs_the_commands_of_the_readme_and_the_workflow_runs_ci():
     assert [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step] == [".ci/run"]
 
 
-def test_the_readme_shows_what_the_demo_prints(tmp_path):
+def test_the_page_on_the_demo_shows_what_it_prints(tmp_path):
     from conftest import duckspect
 
-    shown = (ROOT / "README.md").read_text().partition("<!-- demo -->\n```\n")[2].partition("\n```")[0]
+    shown = (ROOT / "docs/demo.md").read_text().partition("<!-- demo -->\n```\n")[2].partition("\n```")[0]
     result = duckspect("demo", "--no-train", "-w", str(tmp_path / "warehouse.duckdb"))
     printed = [line.rstrip() for line in result.stdout.replace(f"{tmp_path}/", "").splitlines() if line.strip()]
     assert len(shown.splitlines()) > 10

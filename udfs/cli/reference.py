@@ -65,7 +65,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def function_table() -> str:
-    """The table of the README."""
+    """The table in docs/sql.md."""
     rows = [f"| `{item.signature}` | {item.title} |" for item in FUNCTIONS]
     return "\n".join(["| function | what it gives |", "|---|---|", *rows])
 
