@@ -196,10 +196,9 @@ def decode_mask(data: bytes) -> torch.Tensor:
             check_jpeg(data)
         with open_image(data, facts.format) as opened:
             values = np.array(opened if opened.mode in ("1", "L", "P") else opened.convert("RGB"))
-    except ImageError:
-        raise
     except Exception as error:
-        raise ImageError(f"{facts.format}: the mask is damaged: {str(error).splitlines()[:1]}") from error
+        words = str(error).splitlines()
+        raise ImageError(f"the mask is damaged: {words[0] if words else type(error).__name__}") from error
     if values.ndim == 3:
         values = values.max(2)
     values = values.astype(np.uint8)

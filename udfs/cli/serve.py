@@ -67,5 +67,7 @@ def serve(
     )
     for address in (options.http, options.quack):
         if address is not None and not address.is_local:
-            note(f"{address.host} can be reached by others, without encryption. Put a proxy with TLS in front: README.")
+            note(
+                f"{address.host} can be reached by others, without encryption. Put a proxy with TLS before it: docs/serving.md"
+            )
     run_server(options, partial(run_for, context.find_root().command, warehouse=warehouse_path(warehouse)), note)

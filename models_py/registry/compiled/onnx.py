@@ -22,6 +22,7 @@ from torch import nn
 
 from models_py.errors import DuckspectError, RegistryError
 from models_py.files.durable import replacing
+from models_py.model.architectures import find_architecture
 from models_py.model.trained_model import Model
 
 _TOLERANCE = 1e-3
@@ -48,9 +49,7 @@ class _ExportedNetwork(nn.Module):
 
 def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor], *, tolerance: float = _TOLERANCE) -> float:
     """Write the model, compare both on prepared `images`, and return the largest difference relative to the range."""
-    if not hasattr(model.network, "model") and model.task == "detect":
-        raise RegistryError(f"{model.spec.architecture}: cannot be exported to ONNX.")
-    if model.task == "detect" and model.network.__class__.__name__ != "Yolo":
+    if model.task == "detect" and find_architecture("detect", model.spec.architecture).family != "yolo":
         raise RegistryError(
             f"{model.spec.architecture}: torchvision's detectors cannot be exported to ONNX with a batch of any size. "
             f"Train a YOLO to export one."
