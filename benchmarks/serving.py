@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import base64
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -44,6 +45,8 @@ PICTURES = 48
 SIDE = 640
 LITSERVE_BATCH = 16
 FAINTEST = 0.01
+VERSIONS = 40
+"""More than the server keeps loaded for its references, so that each is loaded again in its turn."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +336,6 @@ def run_while_loading(rounds: int, seconds: float) -> None:
     from udfs.serving.tokens import add_token
 
     folder = Path(tempfile.mkdtemp())
-    versions = 6 * len(CLIENTS) * rounds + 1
     try:
         files = [folder / f"{number}.jpg" for number in range(PICTURES)]
         for file, data in zip(files, pictures(PICTURES), strict=True):
@@ -342,32 +344,45 @@ def run_while_loading(rounds: int, seconds: float) -> None:
         with connect(folder / "w.duckdb") as con:
             promote(con, register(con, "mobilenet", mobilenet(), [image], None, Origin({}, {})).reference)
             model = yolo()
-            for number in range(versions):  # each another artifact, or it would be loaded once
+            for number in range(VERSIONS):  # each another artifact, or it would be loaded once
                 model.spec = replace(model.spec, thresholds={"*": 0.1 + number / 1000})
                 register(con, "yolo", model, [image], None, Origin({}, {}))
         token = add_token(folder / "tokens.json", "load", "writer")
-        port, headers = free_port(), f"X-API-Key: {token}\r\n"
+        port = free_port()
         command = [sys.executable, "-m", "udfs.cli", "serve", "--warehouse", str(folder / "w.duckdb")]
         command += ["--tokens", str(folder / "tokens.json"), "--http", f"127.0.0.1:{port}"]
-        print(f"{'clients':>7}  {'':<9} {'p50 ms':>8} {'p99 ms':>8}   loads of another model, seconds each")
+        target = (port, "/v1/models/mobilenet/predict", f"X-API-Key: {token}\r\n", [str(file) for file in files])
+        numbers = itertools.cycle(range(1, VERSIONS + 1))
+        found: dict[int, list[tuple[Load, Load]]] = {clients: [] for clients in CLIENTS}
+        loads: list[float] = []
         with running(command, port, {"CUDA_VISIBLE_DEVICES": ""}):
-            number, path = 0, "/v1/models/mobilenet/predict"
-            for clients in CLIENTS:
-                for _ in range(rounds):
-                    usual = measure(port, path, headers, [str(file) for file in files], clients, seconds)
+            measure(*target, 32, 2.0)
+            _load_version(port, token, next(numbers))
+            for _ in range(rounds):
+                for clients, pairs in found.items():
+                    usual = measure(*target, clients, seconds)
                     with ThreadPoolExecutor(1) as pool:
-                        under = pool.submit(measure, port, path, headers, [str(f) for f in files], clients, seconds)
-                        times: list[float] = []
-                        while not under.done() and len(times) < 6:
-                            number += 1
-                            times.append(_load_version(port, token, number))
-                        loading = under.result()
-                    for name, load in (("usual", usual), ("loading", loading)):
-                        spent = ", ".join(f"{value:.1f}" for value in times if name == "loading")
-                        middle, slowest = load.percentile(0.5), load.percentile(0.99)
-                        print(f"{clients:>7}  {name:<9} {middle:>8.1f} {slowest:>8.1f}   {spent}")
+                        under = pool.submit(measure, *target, clients, seconds)
+                        while not under.done():
+                            loads.append(_load_version(port, token, next(numbers)))
+                        pairs.append((usual, under.result()))
+        _show_while_loading(found, loads)
     finally:
         shutil.rmtree(folder)
+
+
+def _show_while_loading(found: dict[int, list[tuple[Load, Load]]], loads: list[float]) -> None:
+    print(f"\nmobilenet as usual, and while {len(loads)} versions of yolo are loaded one after the other,")
+    print(f"{statistics.median(loads):.2f} s each; medians of {len(next(iter(found.values())))} rounds")
+    print(f"{'clients':>7}  {'':<9} {'p50 ms':>8} {'p99 ms':>8} {'failures':>8}")
+    for clients, pairs in found.items():
+        for name, column in zip(("usual", "loading"), zip(*pairs, strict=True), strict=True):
+            p50, p99 = (statistics.median(load.percentile(share) for load in column) for share in (0.5, 0.99))
+            print(f"{clients:>7}  {name:<9} {p50:>8.1f} {p99:>8.1f} {sum(load.failures for load in column):>8}")
+    for clients, pairs in found.items():
+        ratios = sorted(loading.percentile(0.99) / usual.percentile(0.99) for usual, loading in pairs)
+        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{clients:>7}  p99 while loading over p99 as usual: {statistics.median(ratios):.2f} of {shown}")
 
 
 def _load_version(port: int, token: str, number: int) -> float:

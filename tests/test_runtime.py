@@ -1,8 +1,11 @@
 """What stands between a SQL function and a network: caches, budgets, batches that fit, folded norms."""
 
 import threading
+import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import picture
@@ -11,15 +14,16 @@ from waiting import PATIENCE
 from models_py.images.decode import decode
 from models_py.model.architectures import find_architecture
 from models_py.model.preprocess import Preprocess
-from models_py.model.trained_model import ModelSpec
+from models_py.model.trained_model import ModelSpec, Prediction, Region
 from models_py.registry.compiled.folding import fold_batch_norms
 from models_py.tasks.classify.task import Classifier
 from models_py.tasks.detect.task import BoxDetector
-from udfs.runtime import PREDICT
+from udfs.runtime import EMBED, PREDICT, LoadedModel
 from udfs.runtime.batcher import Batcher, PreparedInput
 from udfs.runtime.byte_cache import ByteCache
 from udfs.runtime.devices import DeviceGroup
 from udfs.runtime.memory_budget import MemoryBudget
+from udfs.runtime.results import PredictionResult, stored
 
 LABELS = ("a", "b", "c")
 
@@ -146,6 +150,36 @@ def test_a_cache_forgets_what_was_not_asked_for_longest():
     assert (cache.get("b"), cache.get("d")) == ("B", "D")
     cache.put("d", "larger than all", 101)
     assert "d" not in cache
+
+
+def verdicts(number, regions):
+    found = tuple(Region(LABELS[at % 3], 0.5, 1.0, 2.0, 30.0 + number, 40.0, 99.0) for at in range(regions))
+    chances = {} if found else dict(zip(LABELS, (0.5 + number / 1e6, 0.3, 0.2), strict=True))
+    return PredictionResult(stored(Prediction("a", 0.5 + number / 1e6, 0.4 + number / 1e6, found, chances)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        pytest.param(PREDICT, lambda number: verdicts(number, 0), id="classes"),
+        pytest.param(PREDICT, lambda number: verdicts(number, 9), id="regions"),
+        pytest.param(PREDICT, lambda number: PredictionResult(error=f"image {number} is broken"), id="error"),
+        pytest.param(EMBED, lambda number: PredictionResult(np.full(64, number, np.float32)), id="vector"),
+    ],
+)
+def test_a_cache_of_results_takes_the_bytes_that_it_counts(kind, outcome):
+    version = SimpleNamespace(artifact_sha256="a" * 64)
+    counted, results = 0, ByteCache(1 << 30)
+    tracemalloc.start()
+    for number in range(1000):
+        result = outcome(number)
+        digest = number.to_bytes(32, "big")
+        served = LoadedModel(version, None, {"*": 0.5})
+        results.put(((served.key, kind.name), digest), result, kind.size_of(result))
+        counted += kind.size_of(result)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken / 1.3 < counted < taken * 1.5
 
 
 def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more():

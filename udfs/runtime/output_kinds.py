@@ -12,11 +12,10 @@ from torch.nn import functional
 
 from models_py.model.preprocess import Size
 from models_py.model.trained_model import Array, Model, Outputs
-from udfs.runtime.results import PredictionResult, StoredPrediction, stored
+from udfs.runtime.results import ENTRY_BYTES, PredictionResult, StoredPrediction, stored
 
 A = TypeVar("A")
 _NO_NUMBERS = "there is no verdict: the model's outputs for this image are NaN or infinite. Train or import it again."
-_OVERHEAD = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class OutputKind(Generic[A]):
 
     def size_of(self, result: PredictionResult[A]) -> int:
         """How many bytes a result takes in a cache."""
-        return _OVERHEAD + (0 if result.answer is None else self.size(result.answer))
+        return ENTRY_BYTES + (len(result.error or "") if result.answer is None else self.size(result.answer))
 
 
 def _forward(model: Model, batch: torch.Tensor) -> Outputs:

@@ -16,7 +16,9 @@ FAINTEST = 0.01
 Array = np.ndarray[Any, Any]
 A_co = TypeVar("A_co", covariant=True)
 """What is asked of an image: a stored prediction, a vector, a map, facts of the image, or a picture made of it."""
-_OVERHEAD = 200
+_OVERHEAD, _A_MASK = 500, 33
+ENTRY_BYTES = 500
+"""What a cache of results needs for one beside its answer, measured: the key, the hash and the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class StoredPrediction:
 
     @property
     def size(self) -> int:
-        return _OVERHEAD + self.numbers.nbytes + 8 * len(self.labels) + sum(map(len, self.masks))
+        masks = sum(len(mask) + _A_MASK for mask in self.masks)
+        return _OVERHEAD + self.numbers.nbytes + 8 * len(self.labels) + masks
 
 
 _NO_BOX = (np.nan,) * 5
