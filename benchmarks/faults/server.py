@@ -61,6 +61,15 @@ class Server:
     def megabytes(self) -> float:
         return resident_megabytes(int(self.command.process.pid or 0))
 
+    @property
+    def cached_megabytes(self) -> float:
+        """What the cache of results holds, by the server's own metrics."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        with contextlib.closing(client):
+            client.request("GET", "/metrics", headers={"X-API-Key": self.token})
+            lines = client.getresponse().read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("duckspect_result_cache_bytes ")) / 1e6
+
     def ask(self, model: str, image: bytes) -> tuple[int, str]:
         """One verdict: the status and the body."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)

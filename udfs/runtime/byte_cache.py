@@ -19,6 +19,11 @@ class ByteCache(Generic[T]):
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
 
+    @property
+    def used(self) -> int:
+        """How many bytes it holds."""
+        return self._used
+
     def get(self, key: Hashable) -> T | None:
         with self._lock:
             found = self._entries.get(key)

@@ -89,6 +89,11 @@ class Runtime:
         self._journal = InferenceLog(cursor) if is_writable else None
         self._latest: Query | None = None
 
+    @property
+    def cached_bytes(self) -> int:
+        """What the results take that are kept for images that come again."""
+        return self._results.used
+
     def serve(self, reference: str | None, query: Query, task: str | None) -> LoadedModel:
         """The model of a reference, loaded and ready; an interrupt ends the wait, and others get what was begun."""
         with self.calls.started(query) as call:

@@ -99,6 +99,7 @@ def serve(options: ServerOptions, run: Run, say: Callable[[str], None]) -> None:
         journal = VerdictJournal(session.cursor, journal_folder(warehouse))
         stack.callback(journal.close)
         meters = ServerMetrics()
+        meters.kept.set_function(lambda: session.runtime().cached_bytes)
         keyring = TokenFile(options.tokens)
         if options.quack:
             quack = QuackServer(con, options.quack, keyring, SqlGuard(session.cursor, options.sql.rows))

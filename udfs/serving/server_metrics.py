@@ -32,6 +32,7 @@ class ServerMetrics:
         self.cached = Counter(
             "duckspect_verdicts_cached", "Verdicts known without the model", ("model",), registry=kept
         )
+        self.kept = Gauge("duckspect_result_cache_bytes", "Results kept for images that come again", registry=kept)
         self.batch = Histogram(
             "duckspect_batch_images",
             "Images that shared a forward pass",
