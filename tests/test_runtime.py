@@ -1,7 +1,10 @@
 """What stands between a SQL function and a network: caches, budgets, batches that fit, folded norms."""
 
+import gc
+import sys
 import threading
 import tracemalloc
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,12 +21,14 @@ from models_py.model.trained_model import ModelSpec, Prediction, Region
 from models_py.registry.compiled.folding import fold_batch_norms
 from models_py.tasks.classify.task import Classifier
 from models_py.tasks.detect.task import BoxDetector
+from models_py.tasks.segment.task import Segmenter
 from udfs.runtime import EMBED, PREDICT, LoadedModel
 from udfs.runtime.batcher import Batcher, PreparedInput
 from udfs.runtime.byte_cache import ByteCache
 from udfs.runtime.devices import DeviceGroup
 from udfs.runtime.memory_budget import MemoryBudget
 from udfs.runtime.results import PredictionResult, stored
+from udfs.serving.interpreter import share_fairly
 
 LABELS = ("a", "b", "c")
 
@@ -180,6 +185,50 @@ def test_a_cache_of_results_takes_the_bytes_that_it_counts(kind, outcome):
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert taken / 1.3 < counted < taken * 1.5
+
+
+@pytest.fixture
+def own_interpreter():
+    """The settings of the test's process, as they were."""
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("own_interpreter")
+def test_a_full_collection_of_a_server_looks_at_nothing_that_was_there_at_its_start():
+    before = len(gc.get_objects())
+    share_fairly()
+    assert len(gc.get_objects()) < before / 10
+    assert gc.get_freeze_count() > before / 2
+    assert sys.getswitchinterval() < 0.001
+
+
+@pytest.mark.parametrize(
+    ("task", "architecture", "kind"),
+    [
+        pytest.param("classify", "mobilenet_v3_small", Classifier, id="classify"),
+        pytest.param("detect", "yolo11n", BoxDetector, id="detect"),
+        pytest.param("segment", "unet_mobilenet_v2", Segmenter, id="segment"),
+    ],
+)
+def test_a_model_that_is_replaced_is_freed_without_a_collection(task, architecture, kind):
+    network = find_architecture(task, architecture).build(len(LABELS))
+    model = kind(ModelSpec(task, architecture, LABELS, Preprocess(64), {}), network)
+    del network
+    gc.collect()
+    gc.disable()
+    try:
+        engine = Batcher(model, "cpu", "fp32")
+        engine.submit(PREDICT, {}, [PreparedInput(torch.rand(64, 64, 3), (64, 64))]).result()
+        last = weakref.ref(model.network)
+        freed = threading.Event()
+        weakref.finalize(model.network, freed.set)
+        del model, engine
+        assert freed.wait(PATIENCE), gc.get_referrers(last())
+    finally:
+        gc.enable()
 
 
 def test_a_budget_lends_no_more_than_it_has_and_all_of_it_to_one_that_wants_more():

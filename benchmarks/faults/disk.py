@@ -6,16 +6,18 @@ import contextlib
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from faults import checks, ground
-from faults.processes import run
+from faults.processes import Command, run
 from faults.rows import Row
 
 _HEADROOM = 1.3
 _FREE = 512 << 20
+_LOOK_EVERY = 0.001
 _CASES = {
     "ingest": (("ingest", "more", "--layout", "folders"), 25),
     "train": ((*ground.TRAIN, "-o", "epochs=3"), 25),
@@ -62,22 +64,17 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
     drawn = random.Random(name)
     _prepare(home, place)
     before = checks.kept(place)
-    free = shutil.disk_usage(place).free
-    status, output, _ = run((*arguments, "-w", ground.WAREHOUSE), place)
-    row.expect(status == 0, "crashed", f"with room it ended with {status}: {output[-400:]}")
-    needed = max(free - shutil.disk_usage(place).free, 1 << 20)
+    needed = _most_used(row, arguments, place)
     for _ in range(rounds):
         _prepare(home, place)
-        room = int(drawn.uniform(0, _HEADROOM * needed))
+        room = int(_HEADROOM * needed * drawn.random() ** 2)
         _leave(place, room)
-        status, output, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
+        status, said, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
         row.count("commands")
         row.count("refused", status != 0)
         if crash:
             row.fault("crashed", f"with {room:,} bytes: {crash}")
-        row.expect(
-            status == 0 or "Error: " in output, "crashed", f"with {room:,} bytes: no sentence in {output[-300:]!r}"
-        )
+        row.expect(status == 0 or "Error: " in said, "crashed", f"with {room:,} bytes: no sentence in {said[-300:]!r}")
         (place / "filler").unlink()
         _check(row, arguments, place, before)
         if row.faults.total() > 10:
@@ -85,13 +82,25 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
     return row
 
 
+def _most_used(row: Row, arguments: tuple[str, ...], place: Path) -> int:
+    """The most bytes that a command takes of the disk while it is at work."""
+    free = least = shutil.disk_usage(place).free
+    command = Command((*arguments, "-w", ground.WAREHOUSE), place)
+    while command.is_alive():
+        least = min(least, shutil.disk_usage(place).free)
+        time.sleep(_LOOK_EVERY)
+    status = command.wait()
+    row.expect(status == 0, "crashed", f"with room it ended with {status}: {command.said()[-400:]}")
+    return free - least
+
+
 def _check(row: Row, arguments: tuple[str, ...], place: Path, before: checks.Kept) -> None:
     for kind, words in checks.problems(place, before):
         row.fault(kind, words)
-    status, output, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
+    status, said, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
     if crash:
         row.fault("crashed", crash)
-    row.expect(status == 0, "crashed", f"with room again it ended with {status}: {output[-400:]}")
+    row.expect(status == 0, "crashed", f"with room again it ended with {status}: {said[-400:]}")
     for kind, words in checks.problems(place, before):
         row.fault(kind, f"with room again: {words}")
     if rest := checks.leftovers(place):

@@ -9,8 +9,10 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -24,14 +26,7 @@ _IMPORTED = (
         "udfs.verdicts.journal",
         "udfs.runtime",
     ),
-    *(
-        "models_py.registry",
-        "udfs.builds.build",
-        "udfs.cli.ingest",
-        "udfs.cli.models",
-        "udfs.cli.build",
-        "udfs.cli.train",
-    ),
+    *("udfs.cli._ingest", "udfs.cli._registry", "udfs.cli._reports", "udfs.cli._train"),
 )
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_IMPORTED))
@@ -55,20 +50,26 @@ def _run(arguments: Sequence[str], log: str, folder: str, environment: dict[str,
     main()
 
 
+@cache
+def _logs() -> tempfile.TemporaryDirectory[str]:
+    """Where commands print to: not on the disk that is full."""
+    return tempfile.TemporaryDirectory(prefix="torture-")
+
+
 class Command:
     """One command at work in a session of its own; what it prints is in a file."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, **environment: str) -> None:
         self.arguments = [str(word) for word in arguments]
         self.folder = folder
-        self.log = folder / f"output-{time.monotonic_ns()}.log"
+        self.log = Path(_logs().name) / f"said-{time.monotonic_ns()}.log"
         self.log.touch()
         given = (self.arguments, str(self.log), str(folder), environment)
         self.process: BaseProcess = _context.Process(target=_run, args=given)
         self.started = time.perf_counter()
         self.process.start()
 
-    def output(self) -> str:
+    def said(self) -> str:
         return self.log.read_text(errors="replace")
 
     def is_alive(self) -> bool:
@@ -84,7 +85,7 @@ class Command:
         return -98 if found is None else found
 
     def kill(self) -> None:
-        """Kill it and all its children at once, as a loss of power would, and wait until they have ended."""
+        """End it and all that it started as a loss of power would, and wait until they are gone."""
         leader = int(self.process.pid or 0)
         with contextlib.suppress(ProcessLookupError):
             os.kill(leader, signal.SIGKILL)
@@ -101,11 +102,11 @@ class Command:
         return self.wait()
 
     def crash(self, status: int) -> str | None:
-        """Describe how it crashed; None if it ended normally."""
+        """Why its end was no orderly one, in words."""
         if status < 0:
             return f"{self.arguments} hung" if status == -99 else f"{self.arguments} died of signal {-status}"
-        if SAID_TRACEBACK in self.output():
-            return f"{self.arguments} printed a traceback: {self.output()[-400:]}"
+        if SAID_TRACEBACK in self.said():
+            return f"{self.arguments} printed a traceback: {self.said()[-400:]}"
         return None
 
 
@@ -120,14 +121,14 @@ def _is_at_work(group: int) -> bool:
 
 
 def run(arguments: Sequence[str], folder: Path, **environment: str) -> tuple[int, str, str | None]:
-    """Run a command to its end: exit status, its output, and a description if it crashed."""
+    """Run a command to its end: exit status, what it said, and in words if it crashed."""
     command = Command(arguments, folder, **environment)
     status = command.wait()
-    return status, command.output(), command.crash(status)
+    return status, command.said(), command.crash(status)
 
 
 def changes(command: Command, looked_at: Callable[[], object]) -> Iterator[float]:
-    """Yield the seconds from its start at which the state changed, until the command ends."""
+    """Seconds from its start at which something that is looked at changed, until the command ends."""
     before = looked_at()
     while command.is_alive():
         now = looked_at()

@@ -32,6 +32,7 @@ from udfs.serving.current_models import CurrentModels
 from udfs.serving.handover import CommandServer, Run
 from udfs.serving.header_timeout import impatient
 from udfs.serving.inspection_service import InspectionService
+from udfs.serving.interpreter import share_fairly
 from udfs.serving.kept_images import KeptImages
 from udfs.serving.quack import QuackServer
 from udfs.serving.request_gate import App, RequestLimits
@@ -185,6 +186,7 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await warm()
+    share_fairly()
     if listener is None:
         say("Ready.")
         await stopping.wait()
