@@ -186,10 +186,12 @@ def test_a_server_whose_journal_cannot_be_written_says_so_until_it_can(server, w
 def test_clients_that_ask_at_once_share_forward_passes_and_get_their_own_answers(server):
     images = [png(1000 + number, (None, "spot", "bar")[number % 3]) for number in range(24)]
     batches = server.metric("duckspect_batch_images_count"), server.metric("duckspect_batch_images_sum")
+    kept = server.metric("duckspect_result_cache_bytes")
     together = at_once(24, lambda number: server.predict("box", images[number]).json())
     counted = server.metric("duckspect_batch_images_count") - batches[0]
     assert counted == 24
     assert server.metric("duckspect_batch_images_sum") - batches[1] > 2 * counted
+    assert server.metric("duckspect_result_cache_bytes") > kept
     con = server.attach()
     for image, answer in zip(images, together, strict=True):
         row = asked(con, f"select predict(from_base64('{base64.b64encode(image).decode()}'), 'box').score")
