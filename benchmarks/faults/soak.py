@@ -37,16 +37,15 @@ def fill(folder: Path, rounds: int | None, seconds: float | list[str]) -> Iterat
         watch = threading.Thread(target=_watch, args=(server, ended, sizes), daemon=True)
         watch.start()
         until = time.monotonic() + lasting
-        answers = server.load(_CLIENTS, lambda: time.monotonic() < until, pictures())
+        heard = server.load(_CLIENTS, lambda: time.monotonic() < until, pictures())
         ended.set()
         watch.join()
         server.command.kill()
     row.count("s", int(lasting))
-    row.count("requests", len(answers.acknowledged) + sum(answers.refused.values()))
-    for words in answers.broken:
+    row.count("requests", len(heard.acknowledged) + sum(heard.refused.values()))
+    for words in heard.broken:
         row.fault("crashed", f"a client's connection: {words}")
-    row.expect(not answers.refused, "wrong", f"refused: {answers.refused}")
-    count_lost(row, place, answers)
+    row.expect(not heard.refused, "wrong", f"refused: {heard.refused}")
     settled = sizes[int(_SETTLED * len(sizes)) :]
     first, last = _middle(settled[: len(settled) // 2]), _middle(settled[len(settled) // 2 :])
     row.remarks.append(
@@ -55,6 +54,7 @@ def fill(folder: Path, rounds: int | None, seconds: float | list[str]) -> Iterat
     )
     row.expect(last[0] - last[1] < (first[0] - first[1]) * _FLAT, "wrong", f"memory grew from {first} to {last} MB")
     print("  MB, cache:", ", ".join(f"{size:.0f} {cache:.0f}" for size, cache in sizes[:: max(1, len(sizes) // 20)]))
+    count_lost(row, place, heard)
     yield row
 
 
@@ -69,12 +69,12 @@ def _watch(server: Server, ended: threading.Event, sizes: _Sizes) -> None:
         sizes.append((server.megabytes, server.cached_megabytes))
 
 
-def count_lost(row: Row, place: Path, answers: Load) -> None:
+def count_lost(row: Row, place: Path, heard: Load) -> None:
     """Every verdict that was acknowledged is in the warehouse, once."""
     with connect(place / ground.WAREHOUSE) as con:
         rows = con.execute("select request_id from ml.verdicts").fetchall()
     stored = [name for (name,) in rows]
-    lost = set(answers.acknowledged) - set(stored)
+    lost = set(heard.acknowledged) - set(stored)
     row.count("verdicts on record", len(stored))
     for name in sorted(lost):
         row.fault("lost", f"verdict {name}")
