@@ -67,7 +67,7 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
     needed = _most_used(row, arguments, place)
     for _ in range(rounds):
         _prepare(home, place)
-        room = int(_HEADROOM * needed * drawn.random() ** 2)
+        room = int(_HEADROOM * needed * 10 ** drawn.uniform(-4, 0))  # little is missed where a checkpoint can wait
         _leave(place, room)
         status, said, crash = run((*arguments, "-w", ground.WAREHOUSE), place)
         row.count("commands")

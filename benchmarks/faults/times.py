@@ -42,19 +42,17 @@ def fill(folder: Path, rounds: int | None, only: list[str]) -> Iterator[Row]:  #
                 {"line": line, "moments": found},
             )
     before = checks.kept(place)
-    status, output, crash = run(("build", "-s", "+inspection_metadata", "-w", ground.WAREHOUSE), place)
-    row.expect(status == 0 and not crash, "crashed", output[-600:])
+    status, said, crash = run(("build", "-w", ground.WAREHOUSE), place)
+    row.expect(status == 0 and not crash, "crashed", said[-600:])
     with connect(place / ground.WAREHOUSE) as con:
-        inspections = con.execute(
+        told = con.execute(
             "select line_id, captured_at, captured_local, shift_name, production_date from inspection_metadata "
             "where starts_with(inspection_id, 'T')"
         ).fetchall()
     row.count("time zones", len({str(zone) for zone in zones.values()}))
     row.count("moments", sum(map(len, moments.values())))
-    row.expect(
-        len(inspections) == row.counts["moments"], "lost", f"{len(inspections)} of {row.counts['moments']} are there"
-    )
-    for line, moment, local, shift, day in inspections:
+    row.expect(len(told) == row.counts["moments"], "lost", f"{len(told)} of {row.counts['moments']} are there")
+    for line, moment, local, shift, day in told:
         wanted = moment.astimezone(zones[line]).replace(tzinfo=None)
         expected = (wanted, *_shift(wanted, shifts))
         row.expect((local, shift, day) == expected, "wrong", f"{line} {moment}: {(local, shift, day)}, not {expected}")
