@@ -35,10 +35,13 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="of kills and disk: these commands alone")
     parser.add_argument("--rounds", type=int, help="how often; the subject's own number if left out")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long the soak goes on")
+    parser.add_argument("--minutes", type=float, help="of kills, disk and swaps: how long a row may take at most")
     parser.add_argument("--folder", type=Path, help="where to work; a plant that is there already is used again")
     parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
     given = parser.parse_args()
     found: list[rows.Row] = []
+    if given.minutes:
+        rows.PATIENCE.seconds = 60 * given.minutes
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         for subject in [given.subject] if given.subject else SUBJECTS:

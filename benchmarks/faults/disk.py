@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faults import checks, ground
 from faults.processes import Command, run
-from faults.rows import Row
+from faults.rows import Row, rounds_of
 
 _HEADROOM = 1.3
 _FREE = 512 << 20
@@ -65,7 +65,7 @@ def _torture(name: str, arguments: tuple[str, ...], home: Path, place: Path, rou
     _prepare(home, place)
     before = checks.kept(place)
     needed = _most_used(row, arguments, place)
-    for _ in range(rounds):
+    for _ in rounds_of(rounds):
         _prepare(home, place)
         room = int(_HEADROOM * needed * 10 ** drawn.uniform(-4, 0))  # little is missed where a checkpoint can wait
         _leave(place, room)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faults import checks, ground
 from faults.processes import Command, changes, run, state_of
-from faults.rows import Row
+from faults.rows import Row, rounds_of
 from models_py.registry import aliases, list_versions
 from models_py.warehouse.database import applied_version, migrate, migrations
 from udfs import connect
@@ -76,7 +76,7 @@ def _torture(case: Case, home: Path, place: Path, rounds: int) -> Row:
     if case.name == "migrate":  # an old schema cannot be asked before it is opened, which is what is killed
         before |= {"raw.images": _ROWS // 10, "raw.annotations": _ROWS}
     started = time.perf_counter()
-    for _ in range(rounds):
+    for _ in rounds_of(rounds):
         _prepare(case, home, place)
         command = Command((*case.arguments, "-w", ground.WAREHOUSE), place)
         was_killed = _kill(command, place, seconds, moments, drawn)
@@ -85,7 +85,7 @@ def _torture(case: Case, home: Path, place: Path, rounds: int) -> Row:
         _check(case, place, row, before, was_acknowledged=acknowledged)
         if row.faults.total() > 10:
             break
-    each = (time.perf_counter() - started) / max(rounds, 1)
+    each = (time.perf_counter() - started) / max(row.counts.total(), 1)
     print(
         f"  {case.name}: undisturbed {seconds:.2f} s, {len(moments)} changes of files, {each:.1f} s a round", flush=True
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +48,25 @@ class Row:
     @property
     def is_passed(self) -> bool:
         return not any(self.faults.values())
+
+
+@dataclass
+class Patience:
+    """How long a row may take at most."""
+
+    seconds: float = math.inf
+
+
+PATIENCE = Patience()
+
+
+def rounds_of(count: int) -> Iterator[int]:
+    """So many rounds, or as many as there is time for."""
+    until = time.monotonic() + PATIENCE.seconds
+    for number in range(count):
+        if number and time.monotonic() > until:
+            return
+        yield number
 
 
 def table(rows: Iterable[Row]) -> str:
