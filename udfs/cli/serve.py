@@ -67,7 +67,5 @@ def serve(
     )
     for address in (options.http, options.quack):
         if address is not None and not address.is_local:
-            note(
-                f"{address.host} can be reached by others, without encryption: see docs/serving.md for a proxy with TLS."
-            )
+            note(f"{address.host} can be reached by others, without encryption: docs/serving.md has a proxy with TLS.")
     run_server(options, partial(run_for, context.find_root().command, warehouse=warehouse_path(warehouse)), note)
