@@ -347,10 +347,10 @@ def begin(bench: Bench) -> dict[str, Any]:
 
 def precision(bench: Bench) -> dict[str, Any]:
     """MAP in bf16 against fp32 (aim: at most 0.002 apart), on the drawn boards with their drawn labels."""
-    snapshot = freeze(bench.con, LABELLED, "detect", split="test")
+    dataset = freeze(bench.con, LABELLED, "detect", split="test")
     found = {}
     for kind in ("fp32", "bf16"):
-        metrics = evaluate_model(load(bench.con, "board"), snapshot.examples[:BOARDS], precision=kind).metrics
+        metrics = evaluate_model(load(bench.con, "board"), dataset.examples[:BOARDS], precision=kind).metrics
         found[kind] = {name: round(metrics[name] or 0.0, 4) for name in ("map50", "map50_95")}
     return found
 

@@ -54,7 +54,7 @@ def main() -> None:
         for name, recipe in RECIPES.items():
             query, side = (BOARDS, 640) if name == "detect" else (recipe.query, recipe.options.get("image_size", 224))
             model = starter(recipe.task, recipe.architecture, side)
-            rows = freeze(con, query, recipe.task, split="test").examples
+            rows = freeze(con, query, recipe.task, split="test").rows
             metrics = evaluate_model(model, rows).metrics
             print(f"{recipe.architecture} on {len(rows)} images: {_words(recipe.task, metrics)}")
         for weights in ("starter", "none"):

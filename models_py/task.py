@@ -30,7 +30,7 @@ Metrics = dict[str, float | None]
 class TrainingJob:
     """One training, fully described."""
 
-    snapshot: FrozenDataset
+    dataset: FrozenDataset
     architecture: Architecture
     options: TrainingOptions
     folder: Path

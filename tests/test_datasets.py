@@ -127,7 +127,7 @@ def test_an_image_id_is_looked_up(con, tmp_path):
         [str(tmp_path / "parts/part00?.png")],
     )
     frozen = freeze(con, "select image_id as image, 'a' as label from raw.images", "classify")
-    assert {item.image for item in frozen.examples} == {str(tmp_path / f"parts/part00{i}.png") for i in range(10)}
+    assert {item.image for item in frozen.rows} == {str(tmp_path / f"parts/part00{i}.png") for i in range(10)}
 
 
 def test_the_hash_is_of_contents_and_labels_not_of_order_or_place(con, tmp_path):
@@ -145,7 +145,7 @@ def test_the_hash_is_of_contents_and_labels_not_of_order_or_place(con, tmp_path)
 def test_the_same_bytes_are_one_image_and_contradicting_labels_are_refused(con, tmp_path):
     shutil.copy(tmp_path / "parts/part001.png", tmp_path / "copy.png")
     query = f"{CLASSES} union all select '{tmp_path / 'copy.png'}', '%s'"
-    assert len(freeze(con, query % "spot", "classify").examples) == 30
+    assert len(freeze(con, query % "spot", "classify").rows) == 30
     with pytest.raises(DuckspectError, match=r"part001.png \(spot\) has the bytes of .*copy.png \(bar\)"):
         freeze(con, query % "bar", "classify")
 
@@ -168,12 +168,12 @@ def test_all_contradictions_are_listed_before_anything_is_learned(con, tmp_path)
 def test_the_newest_of_contradicting_labels_may_count_or_none(con, tmp_path):
     query = contradicting(con, tmp_path)
     newest = freeze(con, query, "classify", duplicates="newest")
-    labels = {item.image[-7:-4]: item.label for item in newest.examples}
+    labels = {item.image[-7:-4]: item.label for item in newest.rows}
     assert (labels["py1"], labels["004"], labels["py7"]) == ("bar", "spot", "bar")
-    assert len(newest.examples) == 30
+    assert len(newest.rows) == 30
     assert newest.notes[0].startswith("3 images with contradicting labels, of which the newest count: ")
     dropped = freeze(con, query, "classify", duplicates="drop")
-    assert len(dropped.examples) == 27
+    assert len(dropped.rows) == 27
     assert dropped.notes[0].startswith("3 images left out, whose labels contradict each other: ")
     twice = f"{CLASSES.replace('label', 'label, 1 as annotated_at')} union all select image, 'bar', 2 from parts"
     assert freeze(con, twice, "classify", duplicates="newest", split="test").classes == ("bar",)
@@ -214,7 +214,7 @@ def test_the_same_bytes_in_two_splits_are_refused_whichever_comes_first(con, tmp
 def test_the_order_of_the_boxes_of_an_image_does_not_matter(con, order):
     query = "select image, 'spot' as label, x as x1, 1 as y1, x + 2 as x2, 5 as y2 from parts, (values (1), (9)) b(x)"
     frozen = freeze(con, f"{query} order by x {order}", "detect")
-    assert all(item.boxes == ((1, 1, 3, 5), (9, 1, 11, 5)) for item in frozen.examples)
+    assert all(item.boxes == ((1, 1, 3, 5), (9, 1, 11, 5)) for item in frozen.rows)
     assert frozen.sha256 == freeze(con, query, "detect").sha256
 
 
@@ -223,7 +223,7 @@ def test_labels_and_units_may_be_numbers_and_zero_is_one(con):
     frozen = freeze(con, f"select image, (label = 'spot')::int as label from {twice}", "classify")
     assert frozen.classes == ("0", "1")
     together = freeze(con, "select image, label, 0 as unit from parts where label = 'spot'", "classify")
-    assert len({item.group for item in together.examples}) == 1
+    assert len({item.group for item in together.rows}) == 1
 
 
 def test_given_splits_are_kept_and_validation_comes_out_of_the_training_rows(con):
@@ -264,7 +264,7 @@ def test_units_and_templates_never_lie_on_two_sides(con, tmp_path):
     con.execute("insert into raw.templates values (?, 'golden', '/golden.png', now())", [other])
     frozen = freeze(con, CLASSES, "classify")
     sides = {}
-    for item in frozen.examples:
+    for item in frozen.rows:
         sides.setdefault(item.group, set()).add(item.split)
     assert len(sides) == 7  # eight units of up to four images, two of them joined by their template
     assert all(len(splits) == 1 for splits in sides.values())
@@ -348,7 +348,7 @@ OUTLINE = "if(label = 'bar', [[1.0, 1, 9, 1, 9, 9]], null)"
 def test_a_polygon_stands_in_for_a_mask_and_is_part_of_the_hash(con):
     query = "select image, label, if(label = 'spot', mask, null) as mask, %s as polygon from parts"
     frozen = freeze(con, query % OUTLINE, "segment")
-    assert {(item.label, len(item.masks), item.polygons) for item in frozen.examples} == {
+    assert {(item.label, len(item.masks), item.polygons) for item in frozen.rows} == {
         ("good", 0, ()),
         ("spot", 1, ()),
         ("bar", 0, (((1, 1, 9, 1, 9, 9),),)),
@@ -362,7 +362,7 @@ def test_masks_come_before_polygons_whatever_the_order_of_the_rows(con):
         union all select image, 'spot', mask, null from parts
     """
     frozen = freeze(con, query, "segment")
-    assert {item.labels for item in frozen.examples} == {("spot", "bar")}
+    assert {item.labels for item in frozen.rows} == {("spot", "bar")}
     assert frozen.sha256 == freeze(con, f"from ({query}) order by label desc", "segment").sha256
 
 
@@ -375,11 +375,11 @@ def test_rows_without_polygons_have_the_hash_that_they_always_had():
 
 
 def test_rows_that_were_kept_before_masks_had_hashes_and_before_polygons_are_read(tmp_path):
-    snapshot = FrozenDataset("detect", "select", tuple(examples(["a", "b"])))
-    write_parquet(snapshot, tmp_path / "rows.parquet")
+    dataset = FrozenDataset("detect", "select", tuple(examples(["a", "b"])))
+    write_parquet(dataset, tmp_path / "rows.parquet")
     table = pq.read_table(tmp_path / "rows.parquet")
     pq.write_table(table.drop_columns(["mask_sha256", "polygons"]), tmp_path / "rows.parquet")
-    assert read_parquet(tmp_path / "rows.parquet") == snapshot
+    assert read_parquet(tmp_path / "rows.parquet") == dataset
 
 
 def test_a_share_is_kept_for_testing_before_anything_is_held_out_for_validation():

@@ -59,7 +59,7 @@ def entry(name: str, **given) -> VerdictRecord:
 
 
 @pytest.fixture
-def ledger(con, warehouse):
+def verdict_journal(con, warehouse):
     found = VerdictJournal(Session.of(con).cursor, journal_folder(warehouse))
     yield found
     found.close()
@@ -112,17 +112,19 @@ def test_a_full_disk_keeps_what_it_took_and_nothing_that_was_refused(tmp_path, l
     assert len(find_segments(tmp_path)) == 2, "what cannot be trusted is not written to again"
 
 
-def test_verdicts_of_a_disk_that_was_full_are_in_the_warehouse_and_refused_ones_are_not(con, warehouse, ledger):
+def test_verdicts_of_a_disk_that_was_full_are_in_the_warehouse_and_refused_ones_are_not(
+    con, warehouse, verdict_journal
+):
     kept, refused = set(), set()
     for number in range(60):
         name = f"V-{number}"
         with full_disk(9000 if number < 30 else 1 << 40):
-            stored = ledger.add(entry(name, label="x" * 500))
+            stored = verdict_journal.add(entry(name, label="x" * 500))
             assert stored.exception(30) is None or "so there is none" in str(stored.exception())
         (kept if stored.exception() is None else refused).add(name)
     assert refused
     assert {f"V-{number}" for number in range(30, 60)} <= kept
-    ledger.flush()
+    verdict_journal.flush()
     assert verdicts(con) == kept
     assert not list(journal_folder(warehouse).iterdir())
 
@@ -195,49 +197,49 @@ def test_reading_a_journal_twice_stores_its_entries_once(con, warehouse):
     assert con.execute("select uri, reason from raw.rejected_files").fetchall() == [("urn:V-2", "png: it is no image")]
 
 
-def test_a_request_that_is_cancelled_stops_nobody_and_its_verdict_is_stored(con, ledger):
+def test_a_request_that_is_cancelled_stops_nobody_and_its_verdict_is_stored(con, verdict_journal):
     async def ask() -> None:
-        waiting = asyncio.create_task(asyncio.wait_for(asyncio.wrap_future(ledger.add(entry("V-1"))), 30))
+        waiting = asyncio.create_task(asyncio.wait_for(asyncio.wrap_future(verdict_journal.add(entry("V-1"))), 30))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await asyncio.wait_for(asyncio.wrap_future(ledger.add(entry("V-2"))), 30)
+        await asyncio.wait_for(asyncio.wrap_future(verdict_journal.add(entry("V-2"))), 30)
 
     asyncio.run(ask())
     assert thread_states()["journal"] == "ok"
-    ledger.flush()
+    verdict_journal.flush()
     assert verdicts(con) == {"V-1", "V-2"}
 
 
-def test_the_same_question_has_the_answer_that_is_on_record(con, warehouse, ledger):
+def test_the_same_question_has_the_answer_that_is_on_record(con, warehouse, verdict_journal):
     first, second = entry("V-1", label="good", version=1), entry("V-1", label="bad", version=2)
-    assert ledger.find(first) is None
-    waiting = [ledger.add(first), ledger.add(second)]
+    assert verdict_journal.find(first) is None
+    waiting = [verdict_journal.add(first), verdict_journal.add(second)]
     assert [stored.result(30).label for stored in waiting] == ["good", "good"]
-    ledger.flush()
-    assert ledger.find(second) == first
+    verdict_journal.flush()
+    assert verdict_journal.find(second) == first
     later = VerdictJournal(Session.of(con).cursor, journal_folder(warehouse))  # of a server that knows nothing of it
     assert later.add(second).result(30) is second
     later.close()
-    assert ledger.find(second) == first
+    assert verdict_journal.find(second) == first
     assert con.execute("select count(*) from ml.verdicts").fetchone() == (1,)
 
 
-def test_a_refused_verdict_may_be_asked_for_again(con, warehouse, ledger):
+def test_a_refused_verdict_may_be_asked_for_again(con, warehouse, verdict_journal):
     folder = journal_folder(warehouse)
     folder.rmdir()
     folder.touch()
     with pytest.raises(WarehouseError, match="so there is none: Not a directory"):
-        ledger.add(entry("V-1")).result(30)
+        verdict_journal.add(entry("V-1")).result(30)
     assert thread_states()["journal"] == "its last task failed: Not a directory"
     assert not is_able()
     folder.unlink()
     folder.mkdir()
-    ledger.add(entry("V-1")).result(30)
+    verdict_journal.add(entry("V-1")).result(30)
     assert thread_states()["journal"] == "ok"
     assert is_able()
-    ledger.flush()
+    verdict_journal.flush()
     assert verdicts(con) == {"V-1"}
 
 

@@ -65,8 +65,8 @@ def classifier(says=None, seed=0):
     return model
 
 
-def add(con, name="part", says=None, seed=0, threshold=None, snapshot=None):
-    origin = Origin({"epochs": 1}, {"accuracy": 0.5}, snapshot)
+def add(con, name="part", says=None, seed=0, threshold=None, dataset=None):
+    origin = Origin({"epochs": 1}, {"accuracy": 0.5}, dataset)
     return register(con, name, classifier(says, seed), [picture(1), picture(2)], threshold, origin)
 
 
@@ -228,17 +228,17 @@ def test_what_a_killed_registration_left_is_removed_by_the_next(con):
 
 
 def test_the_gate_lets_only_what_is_not_worse_become_champion(con):
-    snapshot = freeze(con, "select image, if(label = 'bar', 'good', label) as label from parts", "classify")
-    add(con, says="good", snapshot=snapshot)
+    dataset = freeze(con, "select image, if(label = 'bar', 'good', label) as label from parts", "classify")
+    add(con, says="good", dataset=dataset)
     version, reason = promote(con, "part@1")
     assert (version.reference, reason) == ("part@1", "the first champion")
     assert aliases(con, "part") == {"champion": 1}
-    add(con, says="spot", snapshot=snapshot)
+    add(con, says="spot", dataset=dataset)
     with pytest.raises(RegistryError, match=r"part@2 was not promoted: accuracy on .*, worse than .* of version 1"):
         promote(con, "part")
     assert aliases(con, "part") == {"challenger": 2, "champion": 1}
     assert promote(con, "part@2", force="the auditor asked")[1] == "the auditor asked"
-    add(con, says="good", snapshot=snapshot)
+    add(con, says="good", dataset=dataset)
     assert "not worse than" in promote(con, "part@3")[1]
     with pytest.raises(RegistryError, match="part@3 is the champion already"):
         promote(con, "part@3")
@@ -249,10 +249,10 @@ def test_the_gate_lets_only_what_is_not_worse_become_champion(con):
 
 
 def test_a_threshold_beyond_its_limits_is_told_whoever_promotes_or_changes_it(tmp_path, con, capsys):
-    snapshot = freeze(con, "select image, label from parts", "classify")
-    held_out = snapshot.part("val")
+    dataset = freeze(con, "select image, label from parts", "classify")
+    held_out = dataset.part("val")
     scores = {item.sha256: 0.8 if item.is_defective else 0.6 for item in held_out}
-    version = add(con, threshold=Threshold(0.5, "escapes are dear", scores), snapshot=snapshot)
+    version = add(con, threshold=Threshold(0.5, "escapes are dear", scores), dataset=dataset)
     good = sum(not item.is_defective for item in held_out)
     words = f"part@1 rejects {good} of {good} good validation image"
     assert words in limit_warning(con, version)
@@ -268,10 +268,10 @@ def test_a_threshold_beyond_its_limits_is_told_whoever_promotes_or_changes_it(tm
 
 
 def test_a_version_without_scores_of_its_validation_images_has_no_warning(con):
-    snapshot = freeze(con, "select image, label from parts", "classify")
-    assert limit_warning(con, add(con, threshold=Threshold(0.5, "imported"), snapshot=snapshot)) is None
-    scores = {item.sha256: 0.6 for item in snapshot.part("val")}
-    version = add(con, threshold=Threshold(0.5, "escapes are dear", scores), snapshot=snapshot)
+    dataset = freeze(con, "select image, label from parts", "classify")
+    assert limit_warning(con, add(con, threshold=Threshold(0.5, "imported"), dataset=dataset)) is None
+    scores = {item.sha256: 0.6 for item in dataset.part("val")}
+    version = add(con, threshold=Threshold(0.5, "escapes are dear", scores), dataset=dataset)
     assert "No threshold keeps both limits" in limit_warning(con, version)
     assert limit_warning(con, replace(version, params={"overkill_limit": 1.0})) is None
 
@@ -282,8 +282,8 @@ def test_the_gate_says_what_it_cannot_compare(con):
     add(con)
     with pytest.raises(RegistryError, match="not promoted: it was imported without rows"):
         promote(con, "part@2")
-    snapshot = freeze(con, "select image, if(label = 'bar', 'dent', label) as label from parts", "classify")
-    add(con, snapshot=snapshot)
+    dataset = freeze(con, "select image, if(label = 'bar', 'dent', label) as label from parts", "classify")
+    add(con, dataset=dataset)
     with pytest.raises(RegistryError, match="not promoted: version 1 does not know the class 'dent'"):
         promote(con, "part@3")
     assert aliases(con, "part") == {"challenger": 3, "champion": 1}
@@ -432,8 +432,8 @@ def test_a_warehouse_can_be_moved_and_renamed_with_its_files(tmp_path, con):
 
 
 def test_a_model_goes_to_another_warehouse_and_back(tmp_path, con):
-    snapshot = freeze(con, "select image, label from parts", "classify")
-    version = add(con, seed=4, threshold=Threshold(0.3, "cheap"), snapshot=snapshot)
+    dataset = freeze(con, "select image, label from parts", "classify")
+    version = add(con, seed=4, threshold=Threshold(0.3, "cheap"), dataset=dataset)
     set_operating_point(con, "part@1", 0.4, "fewer false alarms")
     set_operating_point(con, "part@1", 0.2, "must not escape", label="spot")
     transfer.export(version, load(con, version), tmp_path / "part.zip")
@@ -535,10 +535,10 @@ def test_killed_anywhere_there_is_a_whole_version_or_none(tmp_path, calls):
 
 
 def test_the_command_line_looks_after_models(tmp_path, con, capsys):
-    snapshot = freeze(con, "select image, label from parts", "classify", test=0.2)
-    add(con, says="good", snapshot=snapshot)
-    add(con, says="good", snapshot=snapshot)
-    add(con, says="good", name="other", snapshot=freeze(con, "select image, label from parts", "classify"))
+    dataset = freeze(con, "select image, label from parts", "classify", test=0.2)
+    add(con, says="good", dataset=dataset)
+    add(con, says="good", dataset=dataset)
+    add(con, says="good", name="other", dataset=freeze(con, "select image, label from parts", "classify"))
     con.close()
 
     def run(*arguments, group=("models",)):
@@ -550,7 +550,7 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
     assert "part@2 is the champion: the first champion." in run("promote", "part")
     assert [row["model"] for row in json.loads(run("list", "--json"))] == ["other@1", "part@2", "part@1"]
     assert json.loads(run("show", "part", "--json"))["aliases"] == ["champion"]
-    assert json.loads(run("compare", "part@1", "part@2", "--json"))["images"] == len(snapshot.part("val"))
+    assert json.loads(run("compare", "part@1", "part@2", "--json"))["images"] == len(dataset.part("val"))
     assert "part@1 is the champion: asked" in run("promote", "part@1", "--force", "asked")
     assert "part@2 is the champion again." in run("rollback", "part")
     assert [row["version"] for row in json.loads(run("history", "part", "--json"))][-1] == 2
@@ -562,7 +562,7 @@ def test_the_command_line_looks_after_models(tmp_path, con, capsys):
     evaluated = json.loads(run("evaluate", "part", "--json", group=()))
     assert evaluated["metrics"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
     tested = json.loads(run("evaluate", "part", "--split", "test", "--json", group=()))
-    assert tested["images"] == len(snapshot.part("test")) > 0
+    assert tested["images"] == len(dataset.part("test")) > 0
     with pytest.raises(DuckspectError, match="split: must be val or test, but is 'train'"):
         run("evaluate", "part", "--split", "train", group=())
     with pytest.raises(DuckspectError, match=r"other@1 has no test rows\. Train with -o test=0\.2 to keep some"):

@@ -179,7 +179,7 @@ def test_a_server_whose_journal_cannot_be_written_says_so_until_it_can(server, w
     wait_for(lambda: requests.get(f"{server.url}/readyz", timeout=PATIENCE).status_code == 200, server.said)
     assert server.predict("kind", png(907)).status_code == 200
     threads = requests.get(f"{server.url}/readyz", timeout=PATIENCE).json()["threads"]
-    assert {"journal", "ledger", "control", "images", "decode"} <= set(threads)
+    assert {"journal", "verdict rows", "control", "images", "decode"} <= set(threads)
     assert set(threads.values()) == {"ok"}
 
 

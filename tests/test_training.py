@@ -223,9 +223,9 @@ def test_no_unit_is_on_both_sides_of_a_training(con, tmp_path):
     )
     planned = plan(con, name="part", task="classify", query=QUERIES["classify"], options=QUICK)
     sides = {}
-    for example in planned.snapshot.examples:
-        sides.setdefault(example.group, set()).add(example.split)
-    assert len(sides) < len(planned.snapshot.examples)
+    for row in planned.dataset.rows:
+        sides.setdefault(row.group, set()).add(row.split)
+    assert len(sides) < len(planned.dataset.rows)
     assert all(len(splits) == 1 for splits in sides.values())
 
 

@@ -115,7 +115,7 @@ def loaded(tmp_path_factory):
 def outcome(con, query, task):
     """The labels of each image that is learned from, or why nothing is."""
     try:
-        return sorted(item.labels for item in freeze(con, query, task).examples)
+        return sorted(item.labels for item in freeze(con, query, task).rows)
     except DuckspectError as error:
         return str(error)
 
@@ -143,7 +143,7 @@ def test_every_layout_is_asked():
 
 def test_the_labels_that_dbt_builds_train_every_task(built_plant):
     with connect(built_plant, read_only=True) as con:
-        frozen = {task: freeze(con, "from labels", task, duplicates="drop").examples for task in TASKS}
+        frozen = {task: freeze(con, "from labels", task, duplicates="drop").rows for task in TASKS}
         images, boxes, masks, defective = con.execute(
             "select count(distinct image_id), count(x1), count(mask_uri) filter (where label <> 'good'), "
             "count(distinct image_id) filter (where label <> 'good') from labels where is_gold"
@@ -255,7 +255,7 @@ def test_rows_of_other_kinds_are_set_aside_and_said(con, tmp_path, task, rows, l
         from (values {", ".join(rows)}) as t(image, label, kind, mask, x1)
     """
     frozen = freeze(con, query, task)
-    assert sorted(item.labels for item in frozen.examples) == learned
+    assert sorted(item.labels for item in frozen.rows) == learned
     assert list(frozen.notes) == [note.format(folder=f"{tmp_path}/") for note in notes]
 
 
@@ -265,7 +265,7 @@ def test_labels_that_a_review_replaced_are_left_out(con):
         from (values ('a', 'spot'), ('a', 'good')) as t(image, label)
     """
     frozen = freeze(con, query, "classify")
-    assert [item.labels for item in frozen.examples] == [("good",)]
+    assert [item.labels for item in frozen.rows] == [("good",)]
     assert frozen.notes == ("1 row left out: later reviews took their place (is_gold is false).",)
 
 

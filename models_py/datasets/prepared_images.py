@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 class PreparedImage:
     """One prepared image (size, size, 3) with its targets in the coordinates of the square."""
 
-    example: DatasetRow
+    row: DatasetRow
     image: Array
     size: Size
     mask: Array | None
@@ -42,14 +42,14 @@ class PreparedImages:
 
     def __init__(
         self,
-        examples: Sequence[DatasetRow],
+        rows: Sequence[DatasetRow],
         labels: Sequence[str],
         preprocess: Preprocess,
         *,
         masks: bool = False,
         workers: int = 0,
     ) -> None:
-        self.examples = tuple(examples)
+        self.rows = tuple(rows)
         self.labels = tuple(labels)
         self.preprocess = preprocess
         self._masks = masks
@@ -59,13 +59,13 @@ class PreparedImages:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> PreparedImage:
         """Decode and prepare one row's image, or take it from the cache."""
         if (cached := self._cache.get(index)) is not None:
             return cached
-        sample = self._prepare(self.examples[index])
+        sample = self._prepare(self.rows[index])
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with self._lock:
             if size <= self._free_bytes and index not in self._cache:
@@ -73,23 +73,23 @@ class PreparedImages:
                 self._cache[index] = sample
         return sample
 
-    def _prepare(self, example: DatasetRow) -> PreparedImage:
-        image = read_image(example.image)
+    def _prepare(self, row: DatasetRow) -> PreparedImage:
+        image = read_image(row.image)
         size = (image.shape[1], image.shape[2])
         numbers = {label: number for number, label in enumerate(self.labels)}
-        known = [i for i, label in enumerate(example.labels) if label in numbers]
-        boxes = np.array([example.boxes[i] for i in known] if example.boxes else [], np.float32).reshape(-1, 4)
+        known = [i for i, label in enumerate(row.labels) if label in numbers]
+        boxes = np.array([row.boxes[i] for i in known] if row.boxes else [], np.float32).reshape(-1, 4)
         return PreparedImage(
-            example=example,
+            row=row,
             image=self.preprocess(image).permute(1, 2, 0).numpy(),
             size=size,
-            mask=self._class_mask(example, size) if self._masks else None,
+            mask=self._class_mask(row, size) if self._masks else None,
             boxes=self.preprocess.boxes_in(boxes, size) if len(boxes) else boxes,
-            labels=np.array([numbers[example.labels[i]] for i in known], np.int64),
+            labels=np.array([numbers[row.labels[i]] for i in known], np.int64),
         )
 
-    def _class_mask(self, example: DatasetRow, size: Size) -> Array:
-        return self.preprocess.fit_mask(class_mask(example, self.labels, size))
+    def _class_mask(self, row: DatasetRow, size: Size) -> Array:
+        return self.preprocess.fit_mask(class_mask(row, self.labels, size))
 
     def stream(
         self, order: Iterable[int], *, augment: Augment | None = None, seed: Sequence[int] = ()
@@ -116,7 +116,7 @@ class PreparedImages:
         sides = (boxes[:, 2:] - boxes[:, :2]).min(1) if len(boxes) else np.zeros(0)
         kept = sides > 2  # drop boxes that were moved out of the image, and slivers of 2 pixels or less
         return PreparedImage(
-            sample.example, image, sample.size, mask, boxes[kept], sample.labels[kept] if len(boxes) else sample.labels
+            sample.row, image, sample.size, mask, boxes[kept], sample.labels[kept] if len(boxes) else sample.labels
         )
 
     def batches(
@@ -147,11 +147,11 @@ def read_image(uri: str) -> torch.Tensor:
         raise ImageError(f"{uri}: {error}") from error
 
 
-def class_mask(example: DatasetRow, labels: Sequence[str], size: Size) -> Array:
+def class_mask(row: DatasetRow, labels: Sequence[str], size: Size) -> Array:
     """Class numbers of the pixels (height, width): 0 background, i + 1 for labels[i]; later masks overwrite earlier."""
     mask = np.zeros(size, np.uint8)
-    places: tuple[str | Polygon, ...] = (*example.masks, *example.polygons)
-    for label, place in zip(example.labels, places, strict=True):
+    places: tuple[str | Polygon, ...] = (*row.masks, *row.polygons)
+    for label, place in zip(row.labels, places, strict=True):
         part = _read_mask(place, size) if isinstance(place, str) else fill_polygon(place, size)
         mask[part] = labels.index(label) + 1 if label in labels else 0
     return mask

@@ -58,7 +58,7 @@ class FrozenDataset:
 
     task: str
     query: str
-    examples: tuple[DatasetRow, ...]
+    rows: tuple[DatasetRow, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
     """Sentences about rows of the query that were left out; not written to the file."""
 
@@ -66,7 +66,7 @@ class FrozenDataset:
     def sha256(self) -> str:
         """Hash of image contents, labels and splits, but not of paths: it stays when files move."""
         digest = hashlib.sha256(self.task.encode())
-        for item in self.examples:
+        for item in self.rows:
             row = _as_dict(item) | {"image": None, "masks": None}
             if not item.polygons:
                 del row["polygons"]  # keeps the hashes of data sets from before there were polygons
@@ -75,15 +75,15 @@ class FrozenDataset:
 
     def renamed(self, name: Callable[[str], str]) -> FrozenDataset:
         """The same rows, with other names of the files."""
-        return replace(self, examples=tuple(item.renamed(name) for item in self.examples))
+        return replace(self, rows=tuple(item.renamed(name) for item in self.rows))
 
     def part(self, split: str) -> tuple[DatasetRow, ...]:
-        return tuple(item for item in self.examples if item.split == split)
+        return tuple(item for item in self.rows if item.split == split)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes to learn. Only classification has `good`; for other tasks it is the background."""
-        labels = {label for item in self.examples for label in item.labels}
+        labels = {label for item in self.rows for label in item.labels}
         return tuple(sorted(labels if self.task == "classify" else labels - {GOOD}))
 
     def counts(self, split: str) -> Counter[str]:
@@ -118,7 +118,7 @@ _SCHEMA = pa.schema(
 
 def write_parquet(dataset: FrozenDataset, file: Path) -> None:
     """Write the rows, with the query and task as the file's metadata."""
-    rows = [_as_dict(item) for item in dataset.examples]
+    rows = [_as_dict(item) for item in dataset.rows]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({"task": dataset.task, "query": dataset.query}))
     pq.write_table(table, file, compression="zstd")
 

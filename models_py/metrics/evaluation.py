@@ -11,7 +11,7 @@ import torch
 from models_py.datasets import DatasetRow, FrozenDataset, freeze
 from models_py.datasets.prepared_images import PreparedImages
 from models_py.errors import DuckspectError
-from models_py.metrics.judge import judge
+from models_py.metrics.predict import predict_rows
 from models_py.model.devices import find_devices, mixed
 from models_py.model.trained_model import Model, Prediction
 from models_py.task import Judged, Metrics, find_task
@@ -32,7 +32,7 @@ class Evaluation:
 
 def evaluate_model(
     model: Model,
-    examples: Sequence[DatasetRow],
+    rows: Sequence[DatasetRow],
     *,
     device: str = "auto",
     precision: str = "fp32",
@@ -40,15 +40,15 @@ def evaluate_model(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Predict the rows and compute the task's metrics at the model's threshold."""
-    if not examples:
+    if not rows:
         raise DuckspectError("query: there are no rows to evaluate on.")
     place = find_devices(device)[0]
     model.network.to(place)
-    data = PreparedImages(examples, model.labels, model.spec.preprocess, workers=workers)
-    pixels = model.task in ("segment", "anomaly") and any(example.has_mask for example in examples)
-    judged = judge(model, data, batch=8, pixels=pixels or model.task == "segment")
+    data = PreparedImages(rows, model.labels, model.spec.preprocess, workers=workers)
+    pixels = model.task in ("segment", "anomaly") and any(row.has_mask for row in rows)
+    judged = predict_rows(model, data, batch=8, pixels=pixels or model.task == "segment")
     with torch.inference_mode(), mixed(place, precision):
-        metrics, kept = find_task(model.task).measure(_counted(judged, len(examples), progress), model)
+        metrics, kept = find_task(model.task).measure(_counted(judged, len(rows), progress), model)
     model.network.to("cpu")
     return Evaluation(metrics, kept)
 
@@ -68,7 +68,7 @@ def evaluate(
     """Evaluate on the rows of any labelled query, in whatever split they are."""
     dataset = freeze(con, query, model.task, split="test")
     check_labels(dataset, model)
-    return evaluate_model(model, dataset.examples, device=device, progress=progress), dataset
+    return evaluate_model(model, dataset.rows, device=device, progress=progress), dataset
 
 
 def check_labels(dataset: FrozenDataset, model: Model) -> None:

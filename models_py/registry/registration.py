@@ -49,7 +49,7 @@ class Origin:
 
     params: dict[str, Any]
     metrics: dict[str, float | None]
-    snapshot: FrozenDataset | None = None
+    dataset: FrozenDataset | None = None
     parent: str | None = None
     run_id: str | None = None
 
@@ -76,12 +76,12 @@ def register(
     root = artifacts_folder(con) / name
     incoming = root / f"{INCOMING}{os.getpid()}-{threading.get_ident()}"
     _sweep(root, incoming)
-    if origin.snapshot is not None:  # stored with relative URIs, so that the warehouse can be moved
-        origin = replace(origin, snapshot=origin.snapshot.renamed(stored_uris(con).stored))
+    if origin.dataset is not None:  # stored with relative URIs, so that the warehouse can be moved
+        origin = replace(origin, dataset=origin.dataset.renamed(stored_uris(con).stored))
     spec = model.spec if threshold is None else replace(model.spec, thresholds={"*": threshold.value})
     model.spec = spec
     try:
-        sha256 = save_artifact(model, incoming, GoldenBatch.of(model, golden), origin.snapshot, origin.params)
+        sha256 = save_artifact(model, incoming, GoldenBatch.of(model, golden), origin.dataset, origin.params)
         described = read_spec(incoming, sha256)
         check_golden(load_artifact(incoming, sha256), read_golden(incoming, described))
         with registering:
@@ -122,8 +122,8 @@ def _commit(
     try:
         with transaction(con):
             _insert(con, name, version, model, folder, sha256, origin)
-            if origin.snapshot is not None:
-                _insert_images(con, name, version, origin.snapshot, {} if threshold is None else threshold.scores)
+            if origin.dataset is not None:
+                _insert_images(con, name, version, origin.dataset, {} if threshold is None else threshold.scores)
             if threshold is not None:
                 con.execute(
                     "insert into ml.thresholds values (?, ?, '*', ?, now(), ?)",
@@ -147,7 +147,7 @@ def _insert(
 ) -> None:
     from models_py.registry.artifact import libraries
 
-    spec, dataset = model.spec, origin.snapshot
+    spec, dataset = model.spec, origin.dataset
     base = artifacts_folder(con).parents[1]
     values = {
         "name": name,
@@ -178,7 +178,7 @@ def _insert(
 def _insert_images(
     con: duckdb.DuckDBPyConnection, name: str, version: int, dataset: FrozenDataset, scores: Mapping[str, float]
 ) -> None:
-    items = dataset.examples
+    items = dataset.rows
     found = [scores.get(item.sha256) if item.split == "val" else None for item in items]
     marks = [None if score is None else item.is_defective for item, score in zip(items, found, strict=True)]
     con.execute(

@@ -32,12 +32,12 @@ class TrainingPlan:
     name: str
     architecture: Architecture
     options: TrainingOptions
-    snapshot: FrozenDataset
+    dataset: FrozenDataset
 
     @property
     def run_id(self) -> str:
         """A hash of the plan, so that the same training again finds the folder of the one that was killed."""
-        described = [self.name, self.architecture.name, as_json(self.options), self.snapshot.sha256]
+        described = [self.name, self.architecture.name, as_json(self.options), self.dataset.sha256]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
@@ -89,7 +89,7 @@ def _check_trainable(dataset: FrozenDataset) -> None:
         )
     if dataset.task == "anomaly":
         return
-    images = Counter(label for item in dataset.examples for label in set(item.labels))
+    images = Counter(label for item in dataset.rows for label in set(item.labels))
     if dataset.task == "classify" and len(images) < 2:
         raise DuckspectError(f"query: every image is {next(iter(images))}; classification needs two classes.")
     if single := sorted(label for label, count in images.items() if count == 1 and label != GOOD):

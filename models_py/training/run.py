@@ -71,7 +71,7 @@ class TrainingRun(TrainingReport):
         now = datetime.now(UTC)  # not when it is written, which may be later
         self._pending.add(_STOP_EARLIER, [now, planned.run_id])
         described = [planned.architecture.task, planned.architecture.name, as_json(planned.options)]
-        row = [self.run_id, planned.name, *described, planned.snapshot.sha256, planned.options.device]
+        row = [self.run_id, planned.name, *described, planned.dataset.sha256, planned.options.device]
         self._write_last_epoch()
         self._pending.add(_INSERT_RUN, [*row, now], is_urgent=True)
 

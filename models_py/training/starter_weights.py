@@ -130,7 +130,7 @@ def _make(con: Any, recipe: StarterRecipe, folder: Path) -> None:
         con, name="starter", task=recipe.task, query=recipe.query, architecture=recipe.architecture, options=options
     )
     report = _PrintedReport()
-    report.note(f"{recipe.architecture}: {len(planned.snapshot.examples)} images")
+    report.note(f"{recipe.architecture}: {len(planned.dataset.rows)} images")
     model, metrics, _ = fit_plan(planned, folder, report)
     report.note(f"{recipe.architecture}: {metrics}")
     write(model, STARTERS / f"{recipe.architecture}.safetensors")

@@ -75,7 +75,7 @@ def _carry_out(
     *,
     resume: bool,
 ) -> Version:
-    for text in planned.snapshot.notes:
+    for text in planned.dataset.notes:
         report.note(text)
     run = TrainingRun(access_to(warehouse), planned, report, resume=resume)
     try:
@@ -86,8 +86,8 @@ def _carry_out(
             # Stored before it is registered: a build may have the warehouse for longer than we wait.
             keep_result(run.folder, *result, planned.options)
         model, metrics, threshold = result
-        golden = [open_bytes(item.image) for item in planned.snapshot.sample("val", GOLDEN_IMAGES)]
-        origin = Origin(as_dict(planned.options), metrics, planned.snapshot, _parent(planned), run.run_id)
+        golden = [open_bytes(item.image) for item in planned.dataset.sample("val", GOLDEN_IMAGES)]
+        origin = Origin(as_dict(planned.options), metrics, planned.dataset, _parent(planned), run.run_id)
         return run.register(model, golden, threshold, origin)
     except BaseException as error:
         run.fail(error)
@@ -102,8 +102,8 @@ def fit_plan(
     """Train, choose the threshold on the validation rows, and measure there; does not use the warehouse."""
     task = find_task(planned.architecture.task)
     torch.manual_seed(planned.options.seed)
-    model = task.train(TrainingJob(planned.snapshot, planned.architecture, planned.options, folder, resume), report)
-    held_out = planned.snapshot.part("val")
+    model = task.train(TrainingJob(planned.dataset, planned.architecture, planned.options, folder, resume), report)
+    held_out = planned.dataset.part("val")
     device = planned.options.device.split(",")[0]
     judged = counting(report, "Evaluating")
     first = evaluate_model(model, held_out, device=device, workers=planned.options.workers, progress=judged)
@@ -111,7 +111,7 @@ def fit_plan(
     if threshold is None:
         return model, first.metrics, None
     model.spec = replace(model.spec, thresholds={"*": threshold.value})
-    scores = {example.sha256: prediction.score for example, prediction in first.judged}
+    scores = {row.sha256: prediction.score for row, prediction in first.judged}
     return model, {**first.metrics, **task.at_threshold(first.judged, model)}, replace(threshold, scores=scores)
 
 

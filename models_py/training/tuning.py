@@ -105,7 +105,7 @@ class Study:
         self.space = {name: space for name, space in search_space(kind).items() if name not in fixed}
         if not self.space:
             raise DuckspectError(f"tune: every option that can be tuned is given: {', '.join(search_space(kind))}.")
-        described = [planned.name, planned.architecture.name, as_json(planned.options), planned.snapshot.sha256]
+        described = [planned.name, planned.architecture.name, as_json(planned.options), planned.dataset.sha256]
         digest = hashlib.sha256(json.dumps([described, sorted(self.space)]).encode()).hexdigest()[:12]
         self.name = f"{planned.name}-{digest}"
         self.metric = self._task.primary
@@ -166,7 +166,7 @@ class Study:
         with FolderLock(self.folder, f"The study {self.name}"):
             self._study = self._rebuild()  # another process may have continued it since
             self._pending.add(_GIVE_UP, [self.name])
-            write_parquet(self._planned.snapshot, self.folder / _ROWS)
+            write_parquet(self._planned.dataset, self.folder / _ROWS)
             devices = [str(device) for device in find_devices(self._planned.options.device)]
             running: list[_RunningTrial] = []
             try:
@@ -295,7 +295,7 @@ class Study:
         if result is None:
             raise DuckspectError(f"tune: the model of trial {number} is missing in {self.folder}. Make more trials.")
         model, metrics, threshold = result
-        dataset = self._planned.snapshot
+        dataset = self._planned.dataset
         golden = [open_bytes(item.image) for item in dataset.sample("val", GOLDEN_IMAGES)]
         origin = Origin(as_dict(options), metrics, dataset, parent=f"trial {number} of {self.name}")
         with self._access.connection(patience=self._access.patience, say=say) as con:

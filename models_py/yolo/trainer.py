@@ -40,9 +40,9 @@ class YoloRows(YOLODataset):
     """Training rows as Ultralytics wants them, decoded by our decoder; no label file is read or written."""
 
     def __init__(
-        self, examples: tuple[DatasetRow, ...], labels: list[str], clahe: float, progress: Counted, **arguments: Any
+        self, rows: tuple[DatasetRow, ...], labels: list[str], clahe: float, progress: Counted, **arguments: Any
     ) -> None:
-        self._examples = examples
+        self._rows = rows
         self._progress = progress
         self._labels = {label: number for number, label in enumerate(labels)}
         self._clahe = Preprocess(32, clahe=clahe)
@@ -53,28 +53,28 @@ class YoloRows(YOLODataset):
         self._progress = no_progress  # the rows are sent to processes that read images
 
     def get_img_files(self, img_path: str) -> list[str]:  # noqa: ARG002 - Ultralytics' name
-        return [example.image for example in self._examples]
+        return [row.image for row in self._rows]
 
     def get_labels(self) -> list[dict[str, Any]]:
         found = []
-        for index in range(len(self._examples)):
+        for index in range(len(self._rows)):
             found.append(self._label(index))
-            self._progress(index + 1, len(self._examples))
+            self._progress(index + 1, len(self._rows))
         return found
 
     def _label(self, index: int) -> dict[str, Any]:
-        example = self._examples[index]
+        row = self._rows[index]
         height, width = self._pixels(index).shape[:2]
         known = [  # a region that was found to be good is none
             (self._labels[label], box)
-            for label, box in zip(example.labels, example.boxes, strict=True)
+            for label, box in zip(row.labels, row.boxes, strict=True)
             if label in self._labels
         ]
         boxes = np.array([box for _, box in known], np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
         classes = [[number] for number, _ in known]
         centred = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
         return {
-            "im_file": example.image,
+            "im_file": row.image,
             "shape": (height, width),
             "cls": np.array(classes, np.float32).reshape(-1, 1),
             "bboxes": (centred / [width, height, width, height]).astype(np.float32),
@@ -88,7 +88,7 @@ class YoloRows(YOLODataset):
         """The image as BGR, compressed grey where it is grey, kept in memory while it fits."""
         if (kept := self._decoded.get(index)) is not None:
             return kept
-        pixels = read_image(self._examples[index].image).permute(1, 2, 0).contiguous().numpy()
+        pixels = read_image(self._rows[index].image).permute(1, 2, 0).contiguous().numpy()
         if self._clahe.clahe:
             pixels = equalise(pixels, self._clahe.clahe)
         pixels = np.ascontiguousarray(pixels[..., ::-1])

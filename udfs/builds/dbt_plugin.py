@@ -97,11 +97,11 @@ def _retrain(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
         options=version.params,
     )
     outcome = "rows unchanged"
-    if planned.snapshot.sha256 != version.snapshot_sha256:
+    if planned.dataset.sha256 != version.snapshot_sha256:
         version, outcome = carry_out(con, planned, SilentReport()), "trained"
     return {
         "model": name,
         "version": version.version,
         "outcome": outcome,
-        "rows_sha256": planned.snapshot.sha256,
+        "rows_sha256": planned.dataset.sha256,
     }

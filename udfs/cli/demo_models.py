@@ -72,9 +72,9 @@ def _train(warehouse: Path | None, model: DemoModel, share_of_hours: float) -> V
     with shown(is_brief=True) as report:
         with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:
             planned = plan(con, name=model.name, task=model.task, query=model.query, options=options, report=report)
-            version = _known(con, model.name, planned.snapshot.sha256)
+            version = _known(con, model.name, planned.dataset.sha256)
         if version is None:
-            report.note(f"Training {model.name} on {len(planned.snapshot.part('train'))} images.")
+            report.note(f"Training {model.name} on {len(planned.dataset.part('train'))} images.")
             version = carry_out(WarehouseAccess(warehouse), planned, report, resume=True)
     return version
 
@@ -92,8 +92,8 @@ def answer(warehouse: Path | None) -> None:
     emit_table(columns, rows)
 
 
-def _known(con: Any, name: str, snapshot: str) -> Version | None:
-    return next((item for item in list_versions(con, name) if item.snapshot_sha256 == snapshot), None)
+def _known(con: Any, name: str, dataset: str) -> Version | None:
+    return next((item for item in list_versions(con, name) if item.snapshot_sha256 == dataset), None)
 
 
 def _measured(con: Any, version: Version, metrics: tuple[str, ...]) -> list[list[Any]]:

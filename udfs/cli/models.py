@@ -182,8 +182,8 @@ def compare(
                 rows = frozen_rows(con, versions[1], "val")
                 found[version.reference], count = evaluate_model(model, rows, progress=progress).metrics, len(rows)
             else:
-                evaluation, snapshot = evaluate(con, model, query, progress=progress)
-                found[version.reference], count = evaluation.metrics, len(snapshot.examples)
+                evaluation, dataset = evaluate(con, model, query, progress=progress)
+                found[version.reference], count = evaluation.metrics, len(dataset.rows)
     if as_json:
         emit_json({"images": count, "metrics": found})
     else:

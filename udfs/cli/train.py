@@ -219,9 +219,9 @@ def evaluate(
             rows = _frozen_rows(con, version, split)
             found, count = evaluate_model(loaded, rows, device=device, progress=progress), len(rows)
         else:
-            found, snapshot = measure(con, loaded, sql, device=device, progress=progress)
-            count = len(snapshot.examples)
-            for text in snapshot.notes:
+            found, dataset = measure(con, loaded, sql, device=device, progress=progress)
+            count = len(dataset.rows)
+            for text in dataset.notes:
                 note(text)
     if as_json:
         emit_json({"model": version.reference, "images": count, "metrics": found.metrics})

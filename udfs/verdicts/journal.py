@@ -60,7 +60,7 @@ class VerdictJournal:
         self._is_open = True
         self._is_in_trouble = False
         self._writer = WorkerThread("journal", self._gather, self._write)
-        self._mover = WorkerThread("ledger", self._pause, lambda _: self.flush(), is_vital=False)
+        self._mover = WorkerThread("verdict rows", self._pause, lambda _: self.flush(), is_vital=False)
 
     def add(self, entry: VerdictRecord) -> Future[VerdictRecord]:
         """A future of the record stored under this id, done when it survives a crash of the process and the machine.

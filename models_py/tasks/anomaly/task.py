@@ -14,7 +14,7 @@ from models_py.datasets import DatasetRow
 from models_py.datasets.prepared_images import PreparedImages, class_mask, read_image, stack
 from models_py.errors import DuckspectError
 from models_py.metrics import MistakeCosts, auroc, choose, f1_max, quantile, recall_at_false_rejects
-from models_py.metrics.judge import image_rates
+from models_py.metrics.predict import image_rates
 from models_py.model.architectures import find_architecture
 from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
@@ -67,7 +67,7 @@ class AnomalyDetector(Model):
 def train(job: TrainingJob, report: TrainingReport) -> Model:
     """Learn what good images look like: features first where they are self-supervised, then their distribution."""
     options = cast("AnomalyOptions", job.options)
-    good = [example for example in job.snapshot.part("train") if not example.is_defective]
+    good = [row for row in job.dataset.part("train") if not row.is_defective]
     if not good:
         raise DuckspectError("query: anomaly detection learns from good images, but no train row is good.")
     preprocess = Preprocess(options.image_size, clahe=options.clahe)
@@ -77,7 +77,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     _start(model.network.backbone, job, report)
     data = PreparedImages(good, (), preprocess, workers=options.workers)
     if pretext := _PRETEXTS.get(job.architecture.name):
-        held_out = [example for example in job.snapshot.part("val") if not example.is_defective] or good
+        held_out = [row for row in job.dataset.part("val") if not row.is_defective] or good
         lesson = pretext(
             model.network.backbone,
             preprocess,
@@ -150,13 +150,13 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
     kept: list[tuple[DatasetRow, Prediction]] = []
     scores: list[Array] = []
     masks: list[Array] = []
-    for example, prediction in judged:
-        if prediction.pixels is not None and (example.has_mask or not example.is_defective):
+    for row, prediction in judged:
+        if prediction.pixels is not None and (row.has_mask or not row.is_defective):
             scores.append(prediction.pixels.ravel())
-            masks.append(_mask(example, model))
-        kept.append((example, replace(prediction, pixels=None)))
+            masks.append(_mask(row, model))
+        kept.append((row, replace(prediction, pixels=None)))
     values = [prediction.score for _, prediction in kept]
-    defects = [example.is_defective for example, _ in kept]
+    defects = [row.is_defective for row, _ in kept]
     best = f1_max(values, defects)
     return {
         "image_auroc": auroc(values, defects),
@@ -167,19 +167,19 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
     }, kept
 
 
-def _mask(example: DatasetRow, model: Model) -> Array:
+def _mask(row: DatasetRow, model: Model) -> Array:
     side = model.spec.preprocess.size
-    if not example.has_mask:
+    if not row.has_mask:
         return np.zeros(side * side, bool)
-    image = read_image(example.image)
-    mask = class_mask(example, sorted(set(example.labels)), (image.shape[1], image.shape[2]))
+    image = read_image(row.image)
+    mask = class_mask(row, sorted(set(row.labels)), (image.shape[1], image.shape[2]))
     return model.spec.preprocess.fit_mask(mask).ravel() > 0
 
 
 def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
     """What costs least on validation rows; with good images alone, a quantile of their scores."""
     scores = [prediction.score for _, prediction in judged]
-    defects = [example.is_defective for example, _ in judged]
+    defects = [row.is_defective for row, _ in judged]
     if any(defects) and not all(defects):
         found = choose(scores, defects, MistakeCosts(options.escape_cost, options.overkill_cost))
     else:

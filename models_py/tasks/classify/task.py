@@ -13,7 +13,7 @@ from models_py.datasets import DatasetRow
 from models_py.datasets.augment import Augment
 from models_py.datasets.prepared_images import PreparedImage, PreparedImages, stack
 from models_py.metrics import MistakeCosts, accuracy, choose, classification_report
-from models_py.metrics.judge import image_rates, judge
+from models_py.metrics.predict import image_rates, predict_rows
 from models_py.model.architectures import find_architecture
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
@@ -61,11 +61,11 @@ class _TrainableClassifier(Trainable):
     def __init__(self, model: Classifier, job: TrainingJob, options: ClassifyOptions) -> None:
         self.network = model.network
         self._model = model
-        snapshot, preprocess = job.snapshot, model.spec.preprocess
-        self.data = PreparedImages(snapshot.part("train"), model.labels, preprocess, workers=options.workers)
-        self._held_out = PreparedImages(snapshot.part("val"), model.labels, preprocess, workers=options.workers)
+        dataset, preprocess = job.dataset, model.spec.preprocess
+        self.data = PreparedImages(dataset.part("train"), model.labels, preprocess, workers=options.workers)
+        self._held_out = PreparedImages(dataset.part("val"), model.labels, preprocess, workers=options.workers)
         self.augment = Augment(flip=options.flip, turn=options.turn, zoom=options.zoom, light=options.light)
-        counts = snapshot.counts("train")
+        counts = dataset.counts("train")
         weights = torch.tensor([max(counts[label], 1) for label in model.labels]).float() ** -options.balance
         self._loss = nn.CrossEntropyLoss(weights / weights.mean(), label_smoothing=options.smoothing)
 
@@ -77,9 +77,9 @@ class _TrainableClassifier(Trainable):
         return found
 
     def validate(self) -> Metrics:
-        judged = list(judge(self._model, self._held_out, progress=self.validating))
+        judged = list(predict_rows(self._model, self._held_out, progress=self.validating))
         metrics = measure(iter(judged), self._model)[0]
-        chances = [prediction.probabilities[example.labels[0]] for example, prediction in judged]
+        chances = [prediction.probabilities[row.labels[0]] for row, prediction in judged]
         loss = float(-np.log(np.clip(chances, 1e-9, 1)).mean())
         named = {f"val/{name}": metrics[name] for name in ("accuracy", "macro_f1", "auroc")}
         # Accuracy decides; among equal ones the surer network, by a margin that one image outweighs.
@@ -89,7 +89,7 @@ class _TrainableClassifier(Trainable):
 def train(job: TrainingJob, report: TrainingReport) -> Model:
     """Train a classifier."""
     options = cast("ClassifyOptions", job.options)
-    labels = job.snapshot.classes
+    labels = job.dataset.classes
     preprocess = Preprocess(options.image_size, clahe=options.clahe)
     spec = ModelSpec(
         "classify", job.architecture.name, labels, preprocess, _build_arguments(job.architecture.name, options)
@@ -120,7 +120,7 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
 def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
     """Accuracy, macro F1, F1 per class and AUROC by the likeliest class, and what the threshold decides."""
     kept = list(judged)
-    truth = [example.labels[0] for example, _ in kept]
+    truth = [row.labels[0] for row, _ in kept]
     scores = np.array([[p.probabilities[label] for label in model.labels] for _, p in kept]).reshape(
         -1, len(model.labels)
     )
@@ -134,7 +134,7 @@ def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> T
         return None
     found = choose(
         [prediction.score for _, prediction in judged],
-        [example.is_defective for example, _ in judged],
+        [row.is_defective for row, _ in judged],
         MistakeCosts(options.escape_cost, options.overkill_cost),
         SCORE_RANGES["classify"],
     )
@@ -145,7 +145,7 @@ def at_threshold(judged: Judged, model: Model) -> Metrics:
     """Share of verdicts that are right, and shares of images let through and rejected in vain; nothing without one."""
     if EVERY_CLASS not in model.spec.thresholds:
         return {}
-    truth = [example.labels[0] for example, _ in judged]
+    truth = [row.labels[0] for row, _ in judged]
     verdicts = [
         str(decide(model.task, found.score, ranked(found.probabilities), model.spec.thresholds).label)
         for _, found in judged

@@ -16,7 +16,7 @@ from models_py.datasets.augment import Augment
 from models_py.datasets.prepared_images import PreparedImage, PreparedImages, stack
 from models_py.errors import DuckspectError
 from models_py.metrics import Boxes, MistakeCosts, choose_boxes, detection_report
-from models_py.metrics.judge import image_rates, judge
+from models_py.metrics.predict import image_rates, predict_rows
 from models_py.model.architectures import find_architecture
 from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
@@ -70,8 +70,8 @@ class _TrainableDetector(Trainable):
         self.network = model.network
         self._model = model
         preprocess = model.spec.preprocess
-        self.data = PreparedImages(job.snapshot.part("train"), model.labels, preprocess, workers=options.workers)
-        self._held_out = PreparedImages(job.snapshot.part("val"), model.labels, preprocess, workers=options.workers)
+        self.data = PreparedImages(job.dataset.part("train"), model.labels, preprocess, workers=options.workers)
+        self._held_out = PreparedImages(job.dataset.part("val"), model.labels, preprocess, workers=options.workers)
         self.augment = Augment(flip=options.flip, zoom=options.zoom, shift=options.shift, light=options.light)
 
     def loss(self, samples: Sequence[PreparedImage], device: torch.device) -> torch.Tensor:
@@ -82,7 +82,7 @@ class _TrainableDetector(Trainable):
         return found
 
     def validate(self) -> Metrics:
-        judged = judge(self._model, self._held_out, batch=8, progress=self.validating)
+        judged = predict_rows(self._model, self._held_out, batch=8, progress=self.validating)
         metrics = measure(judged, self._model)[0]
         fitness = 0.1 * (metrics["map50"] or 0.0) + 0.9 * (metrics["map50_95"] or 0.0)
         return {"fitness": fitness} | {f"val/{name}": metrics[name] for name in ("map33", "map50", "map50_95")}
@@ -91,7 +91,7 @@ class _TrainableDetector(Trainable):
 def train(job: TrainingJob, report: TrainingReport) -> Model:
     """Train a detector: YOLO by Ultralytics' trainer, the others by our loop."""
     options = cast("DetectOptions", job.options)
-    labels = job.snapshot.classes
+    labels = job.dataset.classes
     if not labels:
         raise DuckspectError("query: detection learns from boxes, but no row has one.")
     is_yolo = job.architecture.family == "yolo"
@@ -122,7 +122,7 @@ def _train_yolo(
     if not job.resume:
         for name in (yolo.LAST, yolo.BEST, processes.EPOCHS, processes.NOW):
             (folder / name).unlink(missing_ok=True)
-    write_parquet(job.snapshot, folder / yolo.ROWS)
+    write_parquet(job.dataset, folder / yolo.ROWS)
     write_tensors(model.network.state_dict(), folder / yolo.FIRST)
     described = {
         "architecture": model.spec.build["yaml"],
@@ -174,13 +174,13 @@ def _arguments(options: DetectOptions) -> dict[str, Any]:
 
 
 def measure_network(
-    network: nn.Module, described: Mapping[str, Any], examples: Sequence[DatasetRow], progress: Counted
+    network: nn.Module, described: Mapping[str, Any], rows: Sequence[DatasetRow], progress: Counted
 ) -> Metrics:
     """The metrics of a network in training."""
     labels = tuple(described["labels"])
     preprocess = Preprocess.from_dict(described["preprocess"])
     model = BoxDetector(ModelSpec("detect", "", labels, preprocess, {}), network)
-    return measure(judge(model, PreparedImages(examples, labels, preprocess), batch=8, progress=progress), model)[0]
+    return measure(predict_rows(model, PreparedImages(rows, labels, preprocess), batch=8, progress=progress), model)[0]
 
 
 def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
@@ -192,7 +192,7 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
 
 def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
     """Average precision per class and mAP; precision, recall and F at the model's threshold where it has one."""
-    kept = [(example, replace(prediction, pixels=None)) for example, prediction in judged]
+    kept = [(row, replace(prediction, pixels=None)) for row, prediction in judged]
     truths, found = _boxes(kept)
     report = detection_report(truths, found, model.labels, _thresholds(model))
     return {**report, **image_rates(kept, model)}, kept

@@ -16,7 +16,7 @@ from models_py.datasets import DatasetRow
 from models_py.datasets.augment import Augment
 from models_py.datasets.prepared_images import PreparedImage, PreparedImages, class_mask, stack
 from models_py.metrics import MistakeCosts, SegmentationCounts, auroc, choose, segmentation_report
-from models_py.metrics.judge import image_rates, judge
+from models_py.metrics.predict import image_rates, predict_rows
 from models_py.model.architectures import find_architecture
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
@@ -94,13 +94,11 @@ class _TrainableSegmenter(Trainable):
 
         self.network = model.network
         self._model = model
-        snapshot, preprocess = job.snapshot, model.spec.preprocess
-        self.data = PreparedImages(
-            snapshot.part("train"), model.labels, preprocess, masks=True, workers=options.workers
-        )
-        self._held_out = PreparedImages(snapshot.part("val"), model.labels, preprocess, workers=options.workers)
-        counts = snapshot.counts("train")
-        self.weights = np.array([float(counts[item.label]) for item in self.data.examples]) ** -options.balance
+        dataset, preprocess = job.dataset, model.spec.preprocess
+        self.data = PreparedImages(dataset.part("train"), model.labels, preprocess, masks=True, workers=options.workers)
+        self._held_out = PreparedImages(dataset.part("val"), model.labels, preprocess, workers=options.workers)
+        counts = dataset.counts("train")
+        self.weights = np.array([float(counts[item.label]) for item in self.data.rows]) ** -options.balance
         self.augment = Augment(
             flip=options.flip, turn=options.turn, zoom=options.zoom, shift=options.shift, light=options.light
         )
@@ -120,7 +118,7 @@ class _TrainableSegmenter(Trainable):
         return self._focus * overlap + (1 - self._focus) * pixelwise
 
     def validate(self) -> Metrics:
-        judged = judge(self._model, self._held_out, pixels=True, progress=self.validating)
+        judged = predict_rows(self._model, self._held_out, pixels=True, progress=self.validating)
         metrics = measure(judged, self._model)[0]
         named = {f"val/{name}": metrics[name] for name in ("mean_iou", "mean_dice", "defect_iou", "pixel_accuracy")}
         return {"fitness": (metrics["mean_iou"] or 0.0) + (metrics["pixel_accuracy"] or 0.0) * 1e-3, **named}
@@ -138,7 +136,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     options = cast("SegmentOptions", job.options)
     preprocess = Preprocess(options.image_size, clahe=options.clahe)
     build = {"smallest": options.smallest}
-    spec = ModelSpec("segment", job.architecture.name, job.snapshot.classes, preprocess, build)
+    spec = ModelSpec("segment", job.architecture.name, job.dataset.classes, preprocess, build)
     model = rebuild_empty(spec)
     start(model.network, job.architecture, options.weights, report, spec.labels)
     fit(_TrainableSegmenter(model, job, options), options, job.folder, report, resume=job.resume)
@@ -170,11 +168,11 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
     """Overlap of classes in pixels of the images as they came, and whether images with defects score higher."""
     counts = SegmentationCounts(len(model.labels))
     kept: list[tuple[DatasetRow, Prediction]] = []
-    for example, prediction in judged:
+    for row, prediction in judged:
         if prediction.pixels is None:
             raise ValueError("segmentation is measured on predictions with their pixels")
-        counts.add(class_mask(example, model.labels, _size(prediction.pixels)), prediction.pixels)
-        kept.append((example, replace(prediction, pixels=None)))
+        counts.add(class_mask(row, model.labels, _size(prediction.pixels)), prediction.pixels)
+        kept.append((row, replace(prediction, pixels=None)))
     image_auroc = auroc([p.score for _, p in kept], [e.is_defective for e, _ in kept])
     return {**segmentation_report(counts, model.labels), "image_auroc": image_auroc, **image_rates(kept, model)}, kept
 
@@ -187,7 +185,7 @@ def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> T
     """The confidence of a region that costs least on validation images."""
     found = choose(
         [prediction.score for _, prediction in judged],
-        [example.is_defective for example, _ in judged],
+        [row.is_defective for row, _ in judged],
         MistakeCosts(options.escape_cost, options.overkill_cost),
         SCORE_RANGES["segment"],
     )

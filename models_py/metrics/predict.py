@@ -13,7 +13,7 @@ from models_py.model.trained_model import Model, Prediction
 from models_py.progress import Counted, no_progress
 
 
-def judge(
+def predict_rows(
     model: Model, data: PreparedImages, *, batch: int = 16, pixels: bool = False, progress: Counted = no_progress
 ) -> Iterator[tuple[DatasetRow, Prediction]]:
     """Yield every row with the model's prediction."""
@@ -23,7 +23,7 @@ def judge(
         with torch.inference_mode():
             outputs = model.forward(stack(samples).to(model.device))
         found = model.interpret(outputs, [sample.size for sample in samples], pixels=pixels)
-        yield from zip((sample.example for sample in samples), found, strict=True)
+        yield from zip((sample.row for sample in samples), found, strict=True)
         done += len(samples)
         progress(done, len(data))
 
@@ -33,4 +33,4 @@ def image_rates(judged: Sequence[tuple[DatasetRow, Prediction]], model: Model) -
     if "*" not in model.spec.thresholds:
         return {}
     scores = [prediction.score for _, prediction in judged]
-    return operating_rates(scores, [example.is_defective for example, _ in judged], model.spec.thresholds["*"])
+    return operating_rates(scores, [row.is_defective for row, _ in judged], model.spec.thresholds["*"])
