@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SCORE_RANGES = {"classify": (0.0, 1.0), "detect": (0.0, 1.0), "segment": (0.0, 1.0)}
 """The lowest and highest possible score of a task; those of anomaly detection are distances, with any offset."""
 
-Judged = Sequence[tuple["DatasetRow", "Prediction"]]
+PredictedRows = Sequence[tuple["DatasetRow", "Prediction"]]
 Metrics = dict[str, float | None]
 
 
@@ -58,13 +58,15 @@ class Task(Protocol):
     def rebuild(self, spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
         """Make a model from what was stored."""
 
-    def measure(self, judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
-        """Compute the task's metrics over judged examples at the model's threshold; return these without pixels."""
+    def measure(
+        self, predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model
+    ) -> tuple[Metrics, PredictedRows]:
+        """Compute the task's metrics over predicted rows at the model's threshold; return these without pixels."""
 
-    def at_threshold(self, judged: Judged, model: Model) -> Metrics:
-        """Compute what depends on the model's threshold, from judged examples."""
+    def at_threshold(self, predictions: PredictedRows, model: Model) -> Metrics:
+        """Compute what depends on the model's threshold, from predicted rows."""
 
-    def operating_point(self, judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:
+    def operating_point(self, predictions: PredictedRows, model: Model, options: TrainingOptions) -> Threshold | None:
         """Choose the threshold on validation rows; None where the task has no defect-free class to choose against."""
 
 

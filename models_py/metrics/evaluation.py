@@ -14,7 +14,7 @@ from models_py.errors import DuckspectError
 from models_py.metrics.predict import predict_rows
 from models_py.model.devices import find_devices, mixed
 from models_py.model.trained_model import Model, Prediction
-from models_py.task import Judged, Metrics, find_task
+from models_py.task import Metrics, PredictedRows, find_task
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +27,7 @@ class Evaluation:
     """Metrics, and the prediction for each image."""
 
     metrics: Metrics
-    judged: Judged
+    predictions: PredictedRows
 
 
 def evaluate_model(
@@ -46,17 +46,17 @@ def evaluate_model(
     model.network.to(place)
     data = PreparedImages(rows, model.labels, model.spec.preprocess, workers=workers)
     pixels = model.task in ("segment", "anomaly") and any(row.has_mask for row in rows)
-    judged = predict_rows(model, data, batch=8, pixels=pixels or model.task == "segment")
+    predictions = predict_rows(model, data, batch=8, pixels=pixels or model.task == "segment")
     with torch.inference_mode(), mixed(place, precision):
-        metrics, kept = find_task(model.task).measure(_counted(judged, len(rows), progress), model)
+        metrics, kept = find_task(model.task).measure(_counted(predictions, len(rows), progress), model)
     model.network.to("cpu")
     return Evaluation(metrics, kept)
 
 
 def _counted(
-    judged: Iterator[tuple[DatasetRow, Prediction]], total: int, progress: Progress | None
+    predictions: Iterator[tuple[DatasetRow, Prediction]], total: int, progress: Progress | None
 ) -> Iterator[tuple[DatasetRow, Prediction]]:
-    for number, item in enumerate(judged, 1):
+    for number, item in enumerate(predictions, 1):
         if progress:
             progress(number, total)
         yield item

@@ -28,9 +28,9 @@ def predict_rows(
         progress(done, len(data))
 
 
-def image_rates(judged: Sequence[tuple[DatasetRow, Prediction]], model: Model) -> dict[str, float | None]:
+def image_rates(predictions: Sequence[tuple[DatasetRow, Prediction]], model: Model) -> dict[str, float | None]:
     """Escape and overkill rate of images at the model's threshold for all classes; empty without such a threshold."""
     if "*" not in model.spec.thresholds:
         return {}
-    scores = [prediction.score for _, prediction in judged]
-    return operating_rates(scores, [row.is_defective for row, _ in judged], model.spec.thresholds["*"])
+    scores = [prediction.score for _, prediction in predictions]
+    return operating_rates(scores, [row.is_defective for row, _ in predictions], model.spec.thresholds["*"])

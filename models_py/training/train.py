@@ -105,14 +105,14 @@ def fit_plan(
     model = task.train(TrainingJob(planned.dataset, planned.architecture, planned.options, folder, resume), report)
     held_out = planned.dataset.part("val")
     device = planned.options.device.split(",")[0]
-    judged = counting(report, "Evaluating")
-    first = evaluate_model(model, held_out, device=device, workers=planned.options.workers, progress=judged)
-    threshold = task.operating_point(first.judged, model, planned.options)
+    predictions = counting(report, "Evaluating")
+    first = evaluate_model(model, held_out, device=device, workers=planned.options.workers, progress=predictions)
+    threshold = task.operating_point(first.predictions, model, planned.options)
     if threshold is None:
         return model, first.metrics, None
     model.spec = replace(model.spec, thresholds={"*": threshold.value})
-    scores = {row.sha256: prediction.score for row, prediction in first.judged}
-    return model, {**first.metrics, **task.at_threshold(first.judged, model)}, replace(threshold, scores=scores)
+    scores = {row.sha256: prediction.score for row, prediction in first.predictions}
+    return model, {**first.metrics, **task.at_threshold(first.predictions, model)}, replace(threshold, scores=scores)
 
 
 def _parent(planned: TrainingPlan) -> str:

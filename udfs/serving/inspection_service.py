@@ -147,7 +147,7 @@ class InspectionService:
         latency = (time.perf_counter() - started) * 1000
         record = replace(record, is_defective=verdict.is_defective, latency_ms=latency)
         stored = await self._stored(request, record)
-        self._metrics.judged(model, result, is_defective=verdict.is_defective)
+        self._metrics.count_verdict(model, result, is_defective=verdict.is_defective)
         if stored is record:
             return RecordedVerdict.of(record, verdict, model.thresholds)
         thresholds = await asyncio.to_thread(self._journal.thresholds, stored)

@@ -43,7 +43,9 @@ class ServerMetrics:
         self.device = Counter("duckspect_device_seconds", "Time of the device", ("device", "model"), registry=kept)
         self.queries = Counter("duckspect_quack_queries", "Queries over Quack", ("role", "outcome"), registry=kept)
 
-    def judged(self, model: LoadedModel, result: SingleResult[A, Facts, Kept], *, is_defective: bool | None) -> None:
+    def count_verdict(
+        self, model: LoadedModel, result: SingleResult[A, Facts, Kept], *, is_defective: bool | None
+    ) -> None:
         """Count a verdict."""
         name = model.version.name
         outcome = {True: "defective", False: "good", None: "undecided"}[is_defective]

@@ -22,7 +22,7 @@ from models_py.model.preprocess import Preprocess, Size
 from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction
 from models_py.model.verdict import ANOMALY, decide
 from models_py.progress import TrainingReport
-from models_py.task import Judged, Metrics, Threshold, TrainingJob
+from models_py.task import Metrics, PredictedRows, Threshold, TrainingJob
 from models_py.tasks.anomaly.backbone import Backbone, renamed
 from models_py.tasks.anomaly.dfm import DeepFeatures
 from models_py.tasks.anomaly.options import PRIMARY, AnomalyOptions
@@ -145,12 +145,12 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
     return model
 
 
-def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+def measure(predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, PredictedRows]:
     """Image AUROC, F1-max, recall at 1 % false rejects, and where masks are known, pixel AUROC in the square."""
     kept: list[tuple[DatasetRow, Prediction]] = []
     scores: list[Array] = []
     masks: list[Array] = []
-    for row, prediction in judged:
+    for row, prediction in predictions:
         if prediction.pixels is not None and (row.has_mask or not row.is_defective):
             scores.append(prediction.pixels.ravel())
             masks.append(_mask(row, model))
@@ -176,10 +176,10 @@ def _mask(row: DatasetRow, model: Model) -> Array:
     return model.spec.preprocess.fit_mask(mask).ravel() > 0
 
 
-def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
+def operating_point(predictions: PredictedRows, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
     """What costs least on validation rows; with good images alone, a quantile of their scores."""
-    scores = [prediction.score for _, prediction in judged]
-    defects = [row.is_defective for row, _ in judged]
+    scores = [prediction.score for _, prediction in predictions]
+    defects = [row.is_defective for row, _ in predictions]
     if any(defects) and not all(defects):
         found = choose(scores, defects, MistakeCosts(options.escape_cost, options.overkill_cost))
     else:
@@ -190,6 +190,6 @@ def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> T
     return Threshold(found.threshold, found.reason)
 
 
-def at_threshold(judged: Judged, model: Model) -> Metrics:
+def at_threshold(predictions: PredictedRows, model: Model) -> Metrics:
     """Shares of images let through and rejected in vain at the model's threshold."""
-    return image_rates(judged, model)
+    return image_rates(predictions, model)

@@ -20,7 +20,7 @@ from models_py.model.preprocess import Preprocess, Size
 from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, defect_score, ranked
 from models_py.model.verdict import EVERY_CLASS, GOOD, decide
 from models_py.progress import TrainingReport
-from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
+from models_py.task import SCORE_RANGES, Metrics, PredictedRows, Threshold, TrainingJob
 from models_py.tasks.classify.options import PRIMARY, ClassifyOptions
 from models_py.training.loop import Trainable, fit
 from models_py.weights.first_weights import start
@@ -77,9 +77,9 @@ class _TrainableClassifier(Trainable):
         return found
 
     def validate(self) -> Metrics:
-        judged = list(predict_rows(self._model, self._held_out, progress=self.validating))
-        metrics = measure(iter(judged), self._model)[0]
-        chances = [prediction.probabilities[row.labels[0]] for row, prediction in judged]
+        predictions = list(predict_rows(self._model, self._held_out, progress=self.validating))
+        metrics = measure(iter(predictions), self._model)[0]
+        chances = [prediction.probabilities[row.labels[0]] for row, prediction in predictions]
         loss = float(-np.log(np.clip(chances, 1e-9, 1)).mean())
         named = {f"val/{name}": metrics[name] for name in ("accuracy", "macro_f1", "auroc")}
         # Accuracy decides; among equal ones the surer network, by a margin that one image outweighs.
@@ -117,9 +117,9 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
     return model
 
 
-def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+def measure(predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, PredictedRows]:
     """Accuracy, macro F1, F1 per class and AUROC by the likeliest class, and what the threshold decides."""
-    kept = list(judged)
+    kept = list(predictions)
     truth = [row.labels[0] for row, _ in kept]
     scores = np.array([[p.probabilities[label] for label in model.labels] for _, p in kept]).reshape(
         -1, len(model.labels)
@@ -128,26 +128,26 @@ def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tu
     return {**classification_report(truth, predicted, scores, model.labels), **at_threshold(kept, model)}, kept
 
 
-def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:
+def operating_point(predictions: PredictedRows, model: Model, options: TrainingOptions) -> Threshold | None:
     """The defect probability that costs least on validation rows; none without a class `good`."""
     if GOOD not in model.labels:
         return None
     found = choose(
-        [prediction.score for _, prediction in judged],
-        [row.is_defective for row, _ in judged],
+        [prediction.score for _, prediction in predictions],
+        [row.is_defective for row, _ in predictions],
         MistakeCosts(options.escape_cost, options.overkill_cost),
         SCORE_RANGES["classify"],
     )
     return Threshold(found.threshold, found.reason)
 
 
-def at_threshold(judged: Judged, model: Model) -> Metrics:
+def at_threshold(predictions: PredictedRows, model: Model) -> Metrics:
     """Share of verdicts that are right, and shares of images let through and rejected in vain; nothing without one."""
     if EVERY_CLASS not in model.spec.thresholds:
         return {}
-    truth = [row.labels[0] for row, _ in judged]
+    truth = [row.labels[0] for row, _ in predictions]
     verdicts = [
         str(decide(model.task, found.score, ranked(found.probabilities), model.spec.thresholds).label)
-        for _, found in judged
+        for _, found in predictions
     ]
-    return {"verdict_accuracy": accuracy(truth, verdicts), **image_rates(judged, model)}
+    return {"verdict_accuracy": accuracy(truth, verdicts), **image_rates(predictions, model)}

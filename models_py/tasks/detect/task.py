@@ -25,7 +25,7 @@ from models_py.model.tensors import read_tensors, write_tensors
 from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, Region
 from models_py.model.verdict import decide, with_default
 from models_py.progress import Counted, TrainingReport
-from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
+from models_py.task import SCORE_RANGES, Metrics, PredictedRows, Threshold, TrainingJob
 from models_py.tasks.detect.options import PRIMARY, DetectOptions
 from models_py.training.loop import Trainable, fit
 from models_py.weights.first_weights import start
@@ -82,8 +82,8 @@ class _TrainableDetector(Trainable):
         return found
 
     def validate(self) -> Metrics:
-        judged = predict_rows(self._model, self._held_out, batch=8, progress=self.validating)
-        metrics = measure(judged, self._model)[0]
+        predictions = predict_rows(self._model, self._held_out, batch=8, progress=self.validating)
+        metrics = measure(predictions, self._model)[0]
         fitness = 0.1 * (metrics["map50"] or 0.0) + 0.9 * (metrics["map50_95"] or 0.0)
         return {"fitness": fitness} | {f"val/{name}": metrics[name] for name in ("map33", "map50", "map50_95")}
 
@@ -190,9 +190,9 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
     return BoxDetector(spec, network)
 
 
-def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+def measure(predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, PredictedRows]:
     """Average precision per class and mAP; precision, recall and F at the model's threshold where it has one."""
-    kept = [(row, replace(prediction, pixels=None)) for row, prediction in judged]
+    kept = [(row, replace(prediction, pixels=None)) for row, prediction in predictions]
     truths, found = _boxes(kept)
     report = detection_report(truths, found, model.labels, _thresholds(model))
     return {**report, **image_rates(kept, model)}, kept
@@ -203,29 +203,29 @@ def _thresholds(model: Model) -> dict[str, float]:
     return {label: points.get(label, points["*"]) for label in model.labels}
 
 
-def at_threshold(judged: Judged, model: Model) -> Metrics:
+def at_threshold(predictions: PredictedRows, model: Model) -> Metrics:
     """Precision, recall and F of the boxes, and shares of images let through and rejected in vain."""
-    truths, found = _boxes(judged)
+    truths, found = _boxes(predictions)
     report = detection_report(truths, found, model.labels, _thresholds(model))
     names = [f"{name}{iou}" for name in ("precision", "recall", "f1_") for iou in ("33", "50")]
-    return {**{name: report[name] for name in names}, **image_rates(judged, model)}
+    return {**{name: report[name] for name in names}, **image_rates(predictions, model)}
 
 
-def _boxes(judged: Judged) -> tuple[list[Boxes], list[Boxes]]:
-    truths = [Boxes(np.array(e.boxes), np.array(e.labels[: len(e.boxes)], object)) for e, _ in judged]
+def _boxes(predictions: PredictedRows) -> tuple[list[Boxes], list[Boxes]]:
+    truths = [Boxes(np.array(e.boxes), np.array(e.labels[: len(e.boxes)], object)) for e, _ in predictions]
     found = [
         Boxes(
             np.array([(r.x1, r.y1, r.x2, r.y2) for r in p.regions]),
             np.array([r.label for r in p.regions], object),
             np.array([r.confidence for r in p.regions]),
         )
-        for _, p in judged
+        for _, p in predictions
     ]
     return truths, found
 
 
-def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
+def operating_point(predictions: PredictedRows, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
     """The confidence of a box that costs least on validation rows, each missed or invented box counted."""
     costs = MistakeCosts(options.escape_cost, options.overkill_cost)
-    found = choose_boxes(*_boxes(judged), costs, possible=SCORE_RANGES["detect"])
+    found = choose_boxes(*_boxes(predictions), costs, possible=SCORE_RANGES["detect"])
     return Threshold(found.threshold, found.reason)

@@ -23,7 +23,7 @@ from models_py.model.preprocess import Preprocess, Size
 from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, Region
 from models_py.model.verdict import decide
 from models_py.progress import TrainingReport
-from models_py.task import SCORE_RANGES, Judged, Metrics, Threshold, TrainingJob
+from models_py.task import SCORE_RANGES, Metrics, PredictedRows, Threshold, TrainingJob
 from models_py.tasks.segment.options import PRIMARY, SegmentOptions
 from models_py.training.loop import Trainable, fit
 from models_py.weights.first_weights import start
@@ -118,8 +118,8 @@ class _TrainableSegmenter(Trainable):
         return self._focus * overlap + (1 - self._focus) * pixelwise
 
     def validate(self) -> Metrics:
-        judged = predict_rows(self._model, self._held_out, pixels=True, progress=self.validating)
-        metrics = measure(judged, self._model)[0]
+        predictions = predict_rows(self._model, self._held_out, pixels=True, progress=self.validating)
+        metrics = measure(predictions, self._model)[0]
         named = {f"val/{name}": metrics[name] for name in ("mean_iou", "mean_dice", "defect_iou", "pixel_accuracy")}
         return {"fitness": (metrics["mean_iou"] or 0.0) + (metrics["pixel_accuracy"] or 0.0) * 1e-3, **named}
 
@@ -164,11 +164,11 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
     return model
 
 
-def measure(judged: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, Judged]:
+def measure(predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, PredictedRows]:
     """Overlap of classes in pixels of the images as they came, and whether images with defects score higher."""
     counts = SegmentationCounts(len(model.labels))
     kept: list[tuple[DatasetRow, Prediction]] = []
-    for row, prediction in judged:
+    for row, prediction in predictions:
         if prediction.pixels is None:
             raise ValueError("segmentation is measured on predictions with their pixels")
         counts.add(class_mask(row, model.labels, _size(prediction.pixels)), prediction.pixels)
@@ -181,17 +181,17 @@ def _size(pixels: Array) -> Size:
     return (pixels.shape[0], pixels.shape[1])
 
 
-def operating_point(judged: Judged, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
+def operating_point(predictions: PredictedRows, model: Model, options: TrainingOptions) -> Threshold | None:  # noqa: ARG001
     """The confidence of a region that costs least on validation images."""
     found = choose(
-        [prediction.score for _, prediction in judged],
-        [row.is_defective for row, _ in judged],
+        [prediction.score for _, prediction in predictions],
+        [row.is_defective for row, _ in predictions],
         MistakeCosts(options.escape_cost, options.overkill_cost),
         SCORE_RANGES["segment"],
     )
     return Threshold(found.threshold, found.reason)
 
 
-def at_threshold(judged: Judged, model: Model) -> Metrics:
+def at_threshold(predictions: PredictedRows, model: Model) -> Metrics:
     """Shares of images let through and rejected in vain at the model's threshold."""
-    return image_rates(judged, model)
+    return image_rates(predictions, model)
