@@ -11,7 +11,7 @@ from waiting import PATIENCE
 
 from udfs.serving import schemas as forms
 from udfs.serving.bodies import apart
-from udfs.serving.routes import _question
+from udfs.serving.routes import _inspection_request
 from udfs.serving.tokens import Token
 
 SMALL, LARGE = b"x" * 1000, b"x" * (3 << 20)
@@ -54,7 +54,9 @@ def called_by_the_loop(work):
 @pytest.mark.parametrize(("form", "reader"), [(in_json, "model_validate_json"), (in_form, "_parts")])
 def test_a_large_body_is_parsed_in_a_thread_and_a_small_one_at_once(form, reader):
     for image, is_here in ((SMALL, True), (LARGE, False)):
-        question, names = called_by_the_loop(_question("kind", request(*form(image)), forms.QueryParameters()))
+        question, names = called_by_the_loop(
+            _inspection_request("kind", request(*form(image)), forms.QueryParameters())
+        )
         assert (question.data, question.unit_id) == (image, "U-1")
         assert (reader in names) is is_here
 

@@ -241,8 +241,8 @@ group by 1 order by 1
 
 
 def test_only_what_is_new_or_was_unreadable_is_scored_and_a_promotion_asks_for_exactly_its_own(day, tmp_path):
+    shutil.copy2(day["tile"].parent.parent / "away.jpg", day["tile"])
     warehouse = copy_warehouse(day["warehouse"], tmp_path)
-    shutil.copy(day["tile"].parent.parent / "away.jpg", day["tile"])
     build(tmp_path / "later", units=50, seed=99)
     new = tmp_path / "new"
     new.mkdir()

@@ -1,11 +1,13 @@
 """Which version answers while others are loaded: a load that hangs holds up its own model's successor alone."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import threading
 
 import pytest
+from waiting import wait_for
 
 from models_py.errors import RegistryError
 from models_py.registry import find, promote, set_operating_point
@@ -30,6 +32,7 @@ class HeldModel:
         spec.write_bytes(text)
         self._tensors.rename(self._kept)
         os.mkfifo(self._tensors)
+        self._pipe = None
         con.execute(
             "insert into ml.model_versions by name select * replace (2 as version, $1 as artifact_sha256, "
             "replace(artifact_uri, $2, $3) as artifact_uri, now() as created_at) "
@@ -38,9 +41,19 @@ class HeldModel:
         )
         promote(con, f"{name}@2", force="test")
 
+    def wait_for_its_load(self):
+        """Return once the load has begun to read; whoever gives up before would leave nobody for `release`."""
+
+        def opened():
+            with contextlib.suppress(OSError):  # nobody reads yet
+                return os.open(self._tensors, os.O_WRONLY | os.O_NONBLOCK)
+
+        self._pipe = wait_for(opened)
+        os.set_blocking(self._pipe, True)
+
     def release(self, data=None):
         """Let the load go on, with the right tensors or with other bytes in their place."""
-        with self._tensors.open("wb") as pipe:  # opens once the load has begun to read
+        with open(self._pipe or self._tensors, "wb") as pipe:  # opens once the load has begun to read
             if data is not None:
                 self._kept.unlink()  # it is the file of version 1, too
                 self._kept.write_bytes(data)
@@ -97,6 +110,7 @@ def test_a_query_that_waits_for_a_model_can_be_interrupted(served):
 
     reader = threading.Thread(target=ask)
     reader.start()
+    held.wait_for_its_load()
     while reader.is_alive():  # an interrupt before the query has begun is none
         interrupt(waiting)
         reader.join(0.05)

@@ -61,7 +61,7 @@ def fail(name):
 
 for package in (models_py, udfs):
     for module in walk_packages(package.__path__, package.__name__ + ".", fail):
-        if "ultralytics" not in module.name and not module.name.endswith("__main__"):
+        if "yolo" not in module.name and not module.name.endswith(("__main__", ".worker")):
             import_module(module.name)
 assert "ultralytics" not in sys.modules
 

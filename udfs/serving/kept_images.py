@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from pathlib import Path
 
-from models_py.errors import WarehouseError
+from models_py.errors import FullDiskError, WarehouseError
 from models_py.files.durable import make_folders, sync_path, write_file
 from models_py.warehouse.location import StoredUris
 from udfs.threads import WorkerPool
@@ -37,8 +37,8 @@ class KeptImages:
                 sync_path(file.parent)  # another thread may have renamed it but not synced the folder yet
             else:
                 write_file(file, data)
-        except OSError as error:
-            raise WarehouseError(f"{file}: cannot be written: {error.strerror}.") from error
+        except (OSError, FullDiskError) as error:
+            raise WarehouseError(f"{file}: cannot be written: {error}") from error
         return self._uris.normal(os.fspath(file))
 
     def _make(self, folder: Path) -> None:
