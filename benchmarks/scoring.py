@@ -350,7 +350,7 @@ def precision(bench: Bench) -> dict[str, Any]:
     dataset = freeze(bench.con, LABELLED, "detect", split="test")
     found = {}
     for kind in ("fp32", "bf16"):
-        metrics = evaluate_model(load(bench.con, "board"), dataset.examples[:BOARDS], precision=kind).metrics
+        metrics = evaluate_model(load(bench.con, "board"), dataset.rows[:BOARDS], precision=kind).metrics
         found[kind] = {name: round(metrics[name] or 0.0, 4) for name in ("map50", "map50_95")}
     return found
 
