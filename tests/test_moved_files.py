@@ -431,7 +431,7 @@ def test_frozen_rows_are_found_where_their_images_are_now(con, tmp_path):
         shutil.rmtree(tmp_path / "gone", ignore_errors=True)
     load(con, tmp_path / "here")
     query = "select uri as image, label, mask_uri as mask from raw.current_annotations where kind = 'mask'"
-    rows = freeze(con, query, "segment", split="val").examples
+    rows = freeze(con, query, "segment", split="val").rows
     assert all(item.masks for item in rows)
     assert locate(con, rows) == rows
     (tmp_path / "here").rename(tmp_path / "there")

@@ -580,3 +580,29 @@ def test_an_in_memory_warehouse_stores_no_models():
         migrate(con)
         with pytest.raises(DuckspectError, match="this warehouse is in memory"):
             add(con)
+
+
+LOAD_TOGETHER = """
+import sys, threading
+from models_py.registry import load
+from udfs import connect
+
+models = []
+with connect(sys.argv[1]) as con:
+    cursors = [con.cursor() for _ in range(4)]
+    names = ("kind", "box", "area", "odd")
+    threads = [threading.Thread(target=lambda c=c, n=n: models.append(load(c, n))) for c, n in zip(cursors, names)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(sorted(model.task for model in models))
+"""
+
+
+@pytest.mark.slow  # a process that imports every library anew
+def test_the_first_models_of_a_process_may_be_loaded_at_once(served):
+    file = served.execute("select path from duckdb_databases() where database_name = current_database()").fetchone()[0]
+    served.close()
+    ran = subprocess.run([sys.executable, "-c", LOAD_TOGETHER, file], capture_output=True, text=True, check=False)
+    assert ran.stdout == "['anomaly', 'classify', 'detect', 'segment']\n", ran.stderr

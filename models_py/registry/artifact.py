@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ def save_artifact(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# The first network of a library imports it. Two threads that do so from different ends (torchvision here, ultralytics,
+# which imports torchvision, there) wait for each other, and Python ends one of the imports with a RuntimeError.
+_building = threading.Lock()
+
+
 def load_artifact(folder: Path, sha256: str | None = None) -> Model:
     """Build the model from its files; refuses files that are missing, truncated, of another format or changed."""
     described = read_spec(folder, sha256)
@@ -101,7 +107,9 @@ def load_artifact(folder: Path, sha256: str | None = None) -> Model:
         thresholds=described["thresholds"],
     )
     try:
-        return find_task(spec.task).rebuild(spec, read_tensors(tensors)[0])
+        stored = read_tensors(tensors)[0]
+        with _building:
+            return find_task(spec.task).rebuild(spec, stored)
     except RuntimeError as error:  # from torch, if the tensors do not fit the network
         raise RegistryError(f"{tensors}: does not fit {spec.architecture}: {str(error).splitlines()[0]}") from error
 
