@@ -1,7 +1,7 @@
-"""The one door to `ultralytics`, which is AGPL-3.0: nothing outside imports it, so it can be left out or replaced.
+"""All that uses `ultralytics`, which is AGPL-3.0: only this folder imports it, so that it can be left out or replaced.
 
-Behind the door nothing phones home: no DNS probe, no usage events, no hub sync, no third-party loggers, and no package
-is installed behind the user's back. Where somebody else has imported it before, his settings hold.
+It is imported with everything off that talks to the network (DNS probes, usage events, hub sync, third-party loggers)
+or installs packages. Where the process had imported it before, the settings of that import hold.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from models_py.yolo import ultralytics, ultralytics_environment
 from models_py.yolo.network import YoloNetwork
 from models_py.yolo.process_state import borrowed_process
 
-ultralytics()  # only after the door has closed the network
+ultralytics()  # sets it up before anything of it is imported
 with borrowed_process(ultralytics_environment()):
     from ultralytics.data import YOLODataset
     from ultralytics.models.yolo.detect import DetectionTrainer
