@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from models_py.errors import DuckspectError
+from models_py.model.backbone import Backbone
 from models_py.progress import TrainingReport
-from models_py.tasks.anomaly.backbone import Backbone
 from models_py.tasks.anomaly.options import AnomalyOptions
 
 _MOST_ROWS = 200_000

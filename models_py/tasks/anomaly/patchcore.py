@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from models_py.model.backbone import Backbone
 from models_py.progress import Counted, TrainingReport, counting
-from models_py.tasks.anomaly.backbone import Backbone
 from models_py.tasks.anomaly.options import AnomalyOptions
 
 _MOST_PATCHES = 80_000

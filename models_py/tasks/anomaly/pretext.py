@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from models_py.datasets.augment import Augment
 from models_py.datasets.prepared_images import PreparedImage, PreparedImages, stack
+from models_py.model.backbone import Backbone
 from models_py.model.preprocess import Preprocess
-from models_py.tasks.anomaly.backbone import Backbone
 from models_py.training.loop import Trainable
 
 _HELD_OUT_SEED = 12345

@@ -16,6 +16,7 @@ from models_py.errors import DuckspectError
 from models_py.metrics import MistakeCosts, auroc, choose, f1_max, quantile, recall_at_false_rejects
 from models_py.metrics.predict import image_rates
 from models_py.model.architectures import find_architecture
+from models_py.model.backbone import Backbone, renamed
 from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
@@ -23,7 +24,6 @@ from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Pred
 from models_py.model.verdict import ANOMALY, decide
 from models_py.progress import TrainingReport
 from models_py.task import Metrics, PredictedRows, Threshold, TrainingJob
-from models_py.tasks.anomaly.backbone import Backbone, renamed
 from models_py.tasks.anomaly.dfm import DeepFeatures
 from models_py.tasks.anomaly.options import PRIMARY, AnomalyOptions
 from models_py.tasks.anomaly.patchcore import PatchCore
