@@ -438,7 +438,8 @@ def test_onnx_says_the_same_as_torch(tmp_path, capfd, task, name):
 
     model = model_of(task, name)
     images = [torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8) for _ in range(2)]
-    assert export_onnx(model, tmp_path / "model.onnx", images) < 1e-3
+    batch = torch.stack([model.prepare(image) for image in images]).contiguous()
+    assert export_onnx(model, tmp_path / "model.onnx", batch) < 1e-3
     assert capfd.readouterr() == ("", "")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     described = session.get_modelmeta().custom_metadata_map
@@ -446,7 +447,6 @@ def test_onnx_says_the_same_as_torch(tmp_path, capfd, task, name):
     assert json.loads(described["labels"]) == list(model.labels)
     assert Preprocess.from_dict(json.loads(described["preprocess"])) == model.spec.preprocess
     assert [item.name for item in tmp_path.iterdir()] == ["model.onnx"]
-    batch = torch.stack([model.prepare(image) for image in images]).contiguous()
     if task == "detect":  # without the suppression of duplicates: centre boxes, and a score for each class
         assert session.run(None, {"images": batch.numpy()})[0].shape == (2, 4 + 2, 84)
         return
@@ -465,5 +465,5 @@ def test_a_detector_of_torchvision_is_not_exported_to_onnx(tmp_path):
         ModelSpec("detect", name, ("a", "b"), Preprocess(320), {"image_size": 320}), network.state_dict()
     )
     with pytest.raises(DuckspectError, match=r"cannot be exported to ONNX.*Train a YOLO"):
-        export_onnx(model, tmp_path / "model.onnx", [torch.zeros(3, 320, 320, dtype=torch.uint8)])
+        export_onnx(model, tmp_path / "model.onnx", torch.zeros(1, 3, 320, 320, dtype=torch.uint8))
     assert not list(tmp_path.iterdir())

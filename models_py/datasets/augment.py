@@ -22,9 +22,12 @@ class Augment:
     light: float = 0.0
 
     def __call__(
-        self, rng: np.random.Generator, image: Array, mask: Array | None, boxes: Array
+        self, rng: np.random.Generator, image: Array, mask: Array | None, boxes: Array, *, is_pair: bool = False
     ) -> tuple[Array, Array | None, Array]:
-        """Change an image (size, size, 3), its class mask (size, size) and its boxes (n, 4)."""
+        """Change an image (size, size, 3), its class mask (size, size) and its boxes (n, 4).
+
+        The channels of a pair are the image, its reference and their difference.
+        """
         matrix = self._matrix(rng, image.shape[0])
         if matrix is not None:
             image = _warp(image, matrix, cv2.INTER_LINEAR)
@@ -32,7 +35,8 @@ class Augment:
             boxes = _move(boxes, matrix, image.shape[0])
         if self.light:
             gain, bias = 1 + rng.uniform(-self.light, self.light), 255 * rng.uniform(-self.light, self.light) / 2
-            image = cv2.LUT(image, np.clip(np.arange(256) * gain + bias, 0, 255).astype(np.uint8))
+            table = np.clip(np.arange(256)[:, None] * gain + [bias, bias, 0 if is_pair else bias], 0, 255)
+            image = cv2.LUT(image, table.astype(np.uint8)[None])
         return image, mask, boxes
 
     def _matrix(self, rng: np.random.Generator, size: int) -> Array | None:

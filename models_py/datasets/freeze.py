@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models_py.datasets.contents import Content, Progress, choose, find_hashes, has_raw
-from models_py.datasets.gather import ImageRow, counted, gather, useless
+from models_py.datasets.gather import ImageRow, counted, gather, named, useless
 from models_py.datasets.groups import find_groups
 from models_py.datasets.query import QueryRow, run
+from models_py.datasets.references import REFERENCE_REMEDY, attach_references
 from models_py.datasets.rows import DatasetRow, FrozenDataset
 from models_py.datasets.split import assign
 from models_py.errors import DuckspectError
@@ -31,14 +33,16 @@ def freeze(
     split: str | None = None,
     seed: int = 0,
     duplicates: str = "refuse",
+    references: bool = False,
     progress: Progress | None = None,
 ) -> FrozenDataset:
     """Run the query and freeze its rows.
 
     `split` puts every row into one split, as evaluation does. Otherwise the query's column `split` counts; where it is
     missing or null, the share `test` of the units becomes test rows and `validation` of the rest validation rows.
-    `duplicates` says which labels of an image count if they contradict each other: refuse, newest or drop. An error
-    names the rows and files that cannot be used.
+    `duplicates` says which labels of an image count if they contradict each other: refuse, newest or drop. With
+    `references` each row gets its reference image, and images that have none are left out. An error names the rows and
+    files that cannot be used.
     """
     rows = run(con, query, task)
     images, notes = gather(rows, task)
@@ -61,6 +65,9 @@ def freeze(
     # Sorted by hash, so that neither the split nor the data set's hash depends on the order of the query's rows.
     dataset_rows = sorted((_dataset_row(content, split, groups) for content in chosen), key=lambda row: row.sha256)
     notes += [*contradictions, *_other_words_for_good(task, dataset_rows)]
+    if references:
+        dataset_rows, without = _with_references(con, dataset_rows, progress)
+        notes += without
     ordered = assign(dataset_rows, validation, seed, test=test, train_on_good=task == "anomaly")
     return FrozenDataset(task, query, ordered, tuple(notes))
 
@@ -77,7 +84,25 @@ def _dataset_row(content: Content, split: str | None, groups: dict[str, str]) ->
         masks=tuple(item.masks),
         mask_sha256=content.mask_sha256,
         polygons=tuple(item.polygons),
+        reference=item.reference,
     )
+
+
+def _with_references(
+    con: duckdb.DuckDBPyConnection, rows: Sequence[DatasetRow], progress: Progress | None
+) -> tuple[list[DatasetRow], list[str]]:
+    """The rows that have a reference image, each with its hash, and a note about those that have none."""
+    uris = stored_uris(con)
+    given = [row.reference for row in rows if row.reference]
+    full = dict(zip(given, _addresses(con, uris, given), strict=True))
+    found = attach_references(con, [replace(row, reference=full.get(row.reference, "")) for row in rows])
+    kept = [row for row in found if row.reference]
+    without = [row.image for row in found if not row.reference]
+    if not kept:
+        raise DuckspectError(f"query: none of {counted(len(found), 'image')} has a reference image. {REFERENCE_REMEDY}")
+    hashes = find_hashes(con, list(dict.fromkeys(row.reference for row in kept)), progress)
+    notes = [f"{counted(len(without), 'image')} left out, which have no reference image: {named(without)}."]
+    return [replace(row, reference_sha256=hashes[row.reference]) for row in kept], notes if without else []
 
 
 def _check_learnable(task: str, images: Sequence[ImageRow], rows: Sequence[QueryRow]) -> None:

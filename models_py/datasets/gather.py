@@ -48,6 +48,7 @@ class ImageRow:
     split: str = ""
     units: frozenset[str] = frozenset()
     annotated_at: Any = None
+    reference: str = ""
 
     def take(self, rows: Sequence[QueryRow], place: str) -> None:
         """Add labels with their places, ordered so that the order of the rows does not matter."""
@@ -81,6 +82,7 @@ def gather(query_rows: QueryRows, task: str) -> tuple[list[ImageRow], list[str]]
     for image, its_rows in by_image.items():
         for item in _TASKS[task](image, its_rows, gathered):
             item.split, item.units = _only_split(image, its_rows), frozenset(row.unit for row in its_rows if row.unit)
+            item.reference = _only_reference(image, its_rows)
             gathered.images.append(item)
     if not gathered.images:
         raise DuckspectError(useless(rows, task))
@@ -174,6 +176,13 @@ def _only_split(image: str, rows: Sequence[QueryRow]) -> str:
     if len(splits) > 1:
         raise DuckspectError(f"query: {image} is in the splits {' and '.join(sorted(splits))}. Choose one.")
     return next(iter(splits), "")
+
+
+def _only_reference(image: str, rows: Sequence[QueryRow]) -> str:
+    references = {row.reference for row in rows if row.reference}
+    if len(references) > 1:
+        raise DuckspectError(f"query: {image} has the references {' and '.join(sorted(references))}. Choose one.")
+    return next(iter(references), "")
 
 
 def _repeated(rows: Sequence[QueryRow], task: str) -> int:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models_py.datasets.contents import has_raw
+from models_py.datasets.references import attach_references
 from models_py.datasets.rows import DatasetRow
 from models_py.errors import ImageError
 from models_py.images.decode import open_bytes
@@ -31,9 +32,10 @@ where image_id in (select unnest($ids::varchar[])) and mask_uri is not null
 
 
 def locate(con: duckdb.DuckDBPyConnection, rows: Sequence[DatasetRow]) -> tuple[DatasetRow, ...]:
-    """Give each row the current path of its image, and of masks that are gone a mask with the same hash.
+    """Give each row the current path of its image and reference, and of masks that are gone one with the same hash.
 
-    Files that the warehouse does not know keep their path.
+    Files that the warehouse does not know keep their path. Rows that were frozen without a reference get the one that
+    the warehouse links to their image: another version than the one they were frozen for may need it.
     """
     if not has_raw(con):
         return tuple(rows)
@@ -43,7 +45,21 @@ def locate(con: duckdb.DuckDBPyConnection, rows: Sequence[DatasetRow]) -> tuple[
     located = [replace(row, image=next(filter(_is_there, [*images[row.sha256], row.image]), row.image)) for row in rows]
     without_masks = [row.sha256 for row in located if not all(map(_is_there, row.masks))]
     masks = _by_image(con, uris, _MASKS, without_masks) if without_masks else {}
-    return tuple(_with_masks(row, masks.get(row.sha256, [])) for row in located)
+    moved = _with_moved_references(con, uris, [_with_masks(row, masks.get(row.sha256, [])) for row in located])
+    return tuple(attach_references(con, moved))
+
+
+def _with_moved_references(
+    con: duckdb.DuckDBPyConnection, uris: StoredUris, rows: Sequence[DatasetRow]
+) -> list[DatasetRow]:
+    gone = [row.reference_sha256 for row in rows if row.reference and not _is_there(row.reference)]
+    known = _by_image(con, uris, _IMAGES, gone) if gone else {}
+    return [
+        replace(row, reference=next(filter(_is_there, known.get(row.reference_sha256, [])), row.reference))
+        if row.reference and not _is_there(row.reference)
+        else row
+        for row in rows
+    ]
 
 
 def _by_image(con: duckdb.DuckDBPyConnection, uris: StoredUris, query: str, ids: Sequence[str]) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from models_py.datasets.augment import Augment
 from models_py.errors import ImageError
 from models_py.images.decode import decode, decode_mask, open_bytes
 from models_py.images.regions import Polygon, fill_polygon
-from models_py.model.preprocess import Preprocess, Size
+from models_py.model.preprocess import NO_REFERENCE, Preprocess, Size
 
 _CACHE_BYTES = 2 << 30
 """How much of the prepared images is kept in memory between epochs."""
@@ -81,12 +81,19 @@ class PreparedImages:
         boxes = np.array([row.boxes[i] for i in known] if row.boxes else [], np.float32).reshape(-1, 4)
         return PreparedImage(
             row=row,
-            image=self.preprocess(image).permute(1, 2, 0).numpy(),
+            image=self.preprocess(image, self._reference(row)).permute(1, 2, 0).numpy(),
             size=size,
             mask=self._class_mask(row, size) if self._masks else None,
             boxes=self.preprocess.boxes_in(boxes, size) if len(boxes) else boxes,
             labels=np.array([numbers[row.labels[i]] for i in known], np.int64),
         )
+
+    def _reference(self, row: DatasetRow) -> torch.Tensor | None:
+        if not self.preprocess.reference:
+            return None
+        if not row.reference:
+            raise ImageError(f"{row.image}: {NO_REFERENCE}")
+        return read_image(row.reference)
 
     def _class_mask(self, row: DatasetRow, size: Size) -> Array:
         return self.preprocess.fit_mask(class_mask(row, self.labels, size))
@@ -112,7 +119,8 @@ class PreparedImages:
         sample = self[index]
         if augment is None:
             return sample
-        image, mask, boxes = augment(np.random.default_rng(seed), sample.image, sample.mask, sample.boxes)
+        changed = (sample.image, sample.mask, sample.boxes)
+        image, mask, boxes = augment(np.random.default_rng(seed), *changed, is_pair=bool(self.preprocess.reference))
         sides = (boxes[:, 2:] - boxes[:, :2]).min(1) if len(boxes) else np.zeros(0)
         kept = sides > 2  # drop boxes that were moved out of the image, and slivers of 2 pixels or less
         return PreparedImage(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SIDES = ("x1", "y1", "x2", "y2")
 _NAMES = {
     "image": ("image", "uri", "image_id"),
+    "reference": ("reference", "reference_uri"),
     "label": ("label",),
     "kind": ("kind",),
     "mask": ("mask", "mask_uri"),
@@ -57,6 +58,7 @@ class QueryRow(NamedTuple):
     unit: str | None
     is_gold: bool
     annotated_at: Any
+    reference: str | None = None
 
 
 class QueryRows(NamedTuple):
@@ -139,6 +141,7 @@ def _row(number: int, record: dict[str, Any], task: str) -> QueryRow:
         unit=_text(record.get("unit")),
         is_gold=record.get("is_gold") is not False,
         annotated_at=record.get("annotated_at"),
+        reference=_text(record.get("reference")),
     )
 
 

@@ -32,10 +32,13 @@ class DatasetRow:
     masks: tuple[str, ...] = ()
     mask_sha256: tuple[str, ...] = ()
     polygons: tuple[Polygon, ...] = ()
+    reference: str = ""
+    reference_sha256: str = ""
 
     def renamed(self, name: Callable[[str], str]) -> DatasetRow:
         """The same rows, with other names of the files."""
-        return replace(self, image=name(self.image), masks=tuple(map(name, self.masks)))
+        reference = name(self.reference) if self.reference else ""
+        return replace(self, image=name(self.image), masks=tuple(map(name, self.masks)), reference=reference)
 
     @property
     def has_mask(self) -> bool:
@@ -68,8 +71,10 @@ class FrozenDataset:
         digest = hashlib.sha256(self.task.encode())
         for item in self.rows:
             row = _as_dict(item) | {"image": None, "masks": None}
-            if not item.polygons:
-                del row["polygons"]  # keeps the hashes of data sets from before there were polygons
+            del row["reference"]
+            for later in ("polygons", "reference_sha256"):
+                if not row[later]:
+                    del row[later]  # keeps the hashes of data sets from before there were such
             digest.update(json.dumps(row, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -112,6 +117,8 @@ _SCHEMA = pa.schema(
         "masks": pa.list_(pa.string()),
         "mask_sha256": pa.list_(pa.string()),
         "polygons": pa.list_(pa.list_(pa.list_(pa.float64()))),
+        "reference": pa.string(),
+        "reference_sha256": pa.string(),
     }
 )
 

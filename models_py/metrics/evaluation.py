@@ -66,7 +66,7 @@ def evaluate(
     con: duckdb.DuckDBPyConnection, model: Model, query: str, *, device: str = "auto", progress: Progress | None = None
 ) -> tuple[Evaluation, FrozenDataset]:
     """Evaluate on the rows of any labelled query, in whatever split they are."""
-    dataset = freeze(con, query, model.task, split="test")
+    dataset = freeze(con, query, model.task, split="test", references=bool(model.spec.preprocess.reference))
     check_labels(dataset, model)
     return evaluate_model(model, dataset.rows, device=device, progress=progress), dataset
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from models_py.errors import DuckspectError
 
 T = TypeVar("T", bound="TrainingOptions")
+REFERENCES = ("none", "same")
+"""Whether and how a reference image is laid onto the image."""
 LARGEST_SIDE = 4096
 """Side of the largest square that a network may see, in pixels; what needs more resolution is cut into parts."""
 
@@ -70,6 +72,11 @@ class TrainingOptions:
     device: str = option("auto", "auto, cpu, cuda, 0, or 0,1 for several GPUs")
     precision: str = option("auto", "auto (bf16 where the hardware has it), fp32 or bf16")
     workers: int = option(0, "Image readers at once; 0 fits the machine", low=0)
+    reference: str = option(
+        "none",
+        "See each image beside its reference image (golden board): none, or same where both show the part in one place",
+        choices=REFERENCES,
+    )
     clahe: float = option(0.0, "Contrast limit of CLAHE, for low-contrast parts; 0 is off", low=0)
     escape_cost: float = option(10.0, "Cost of one defect let through, for the operating threshold", low=0)
     overkill_cost: float = option(1.0, "Cost of one good part rejected", low=0)

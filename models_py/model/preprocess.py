@@ -10,6 +10,11 @@ import cv2
 import numpy as np
 import torch
 
+from models_py.errors import ImageError
+from models_py.images.references import beside_reference
+from models_py.model.options import TrainingOptions
+
+NO_REFERENCE = "has no reference image (golden board), but the model judges an image beside its reference"
 _GREY = 114
 _STRIP = 1024
 
@@ -18,20 +23,41 @@ Size = tuple[int, int]  # height, width of the image as it came
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """CLAHE if asked for, then a square of `size` pixels, stretched or letterboxed; normalised on the device."""
+    """CLAHE if asked for, then a square of `size` pixels, stretched or letterboxed; normalised on the device.
+
+    With a `reference` (how it is laid onto the image) the three channels are the image, its reference image and their
+    difference, so that first weights for colours still fit.
+    """
 
     size: int
     letterbox: bool = False
     clahe: float = 0.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    reference: str = ""
 
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def by(cls, options: TrainingOptions, *, letterbox: bool = False) -> Preprocess:
+        """The preprocessing that training options ask for."""
+        reference = "" if options.reference == "none" else options.reference
+        return cls(options.image_size, letterbox, options.clahe, reference=reference)
+
+    def __call__(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
         """Turn a uint8 RGB image (3, height, width) into uint8 (3, size, size), laid out channels last."""
+        return torch.from_numpy(self.fit(self.see(image, reference))).permute(2, 0, 1)
+
+    def see(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> np.ndarray[Any, Any]:
+        """What of a decoded image and its reference is brought to the square: (height, width, 3)."""
+        pixels = self._pixels(image)
+        if not self.reference:
+            return pixels
+        if reference is None:
+            raise ImageError(NO_REFERENCE)
+        return beside_reference(pixels, self._pixels(reference), self.reference)
+
+    def _pixels(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
         pixels = image.permute(1, 2, 0).contiguous().numpy()
-        if self.clahe:
-            pixels = equalise(pixels, self.clahe)
-        return torch.from_numpy(self.fit(pixels)).permute(2, 0, 1)
+        return equalise(pixels, self.clahe) if self.clahe else pixels
 
     def fit(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Bring (height, width[, 3]) pixels to the square."""

@@ -79,9 +79,12 @@ class Model(ABC):
         tensor = next(iter(self.network.state_dict().values()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
-    def prepare(self, image: torch.Tensor) -> torch.Tensor:
-        """Turn a decoded uint8 image (3, height, width) into the uint8 square the network takes; thread-safe."""
-        return self.spec.preprocess(image)
+    def prepare(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+        """Turn a decoded uint8 image (3, height, width) into the uint8 square the network takes; thread-safe.
+
+        Raises ImageError if the model needs the image's reference and there is none.
+        """
+        return self.spec.preprocess(image, reference)
 
     def forward(self, batch: torch.Tensor) -> Outputs:
         """Run prepared images (n, 3, size, size) on the network's device; outputs are float32, one row an image.
@@ -114,11 +117,18 @@ class Model(ABC):
         """Describe prepared images by vectors (n, d) whose cosine similarity is how alike they look."""
         raise NotImplementedError(f"{self.spec.architecture} gives no embeddings")
 
-    def predict(self, images: Sequence[torch.Tensor], *, pixels: bool = False) -> list[Prediction]:
-        """Judge decoded images in one batch."""
+    def predict(
+        self,
+        images: Sequence[torch.Tensor],
+        references: Sequence[torch.Tensor | None] | None = None,
+        *,
+        pixels: bool = False,
+    ) -> list[Prediction]:
+        """Judge decoded images, each beside its reference if there are any, in one batch."""
         if not images:
             return []
-        batch = torch.stack([self.prepare(image) for image in images]).to(self.device)
+        pairs = zip(images, references or [None] * len(images), strict=True)
+        batch = torch.stack([self.prepare(image, reference) for image, reference in pairs]).to(self.device)
         with torch.inference_mode():
             outputs = self.forward(batch)
         return self.interpret(outputs, [(image.shape[1], image.shape[2]) for image in images], pixels=pixels)

@@ -34,16 +34,24 @@ _CLOSE = 1e-4
 _LIBRARIES = ("torch", "torchvision", "ultralytics", "segmentation-models-pytorch", "scikit-learn", "numpy")
 
 
+GoldenImage = bytes | tuple[bytes, bytes]
+"""An image file, or one with the file of its reference image."""
+
+
 @dataclass(frozen=True, slots=True)
 class GoldenBatch:
     """A few images as files, and the trained model's outputs for them."""
 
-    images: tuple[bytes, ...]
+    images: tuple[GoldenImage, ...]
     outputs: tuple[tuple[torch.Tensor, ...], ...]
 
     @classmethod
-    def of(cls, model: Model, images: Sequence[bytes]) -> GoldenBatch:
+    def of(cls, model: Model, images: Sequence[GoldenImage]) -> GoldenBatch:
         return cls(tuple(images), tuple(_outputs(model, image) for image in images))
+
+    def prepared(self, model: Model) -> torch.Tensor:
+        """The images as the model's network takes them, in one batch."""
+        return torch.stack([_prepared(model, image) for image in self.images]).contiguous()
 
 
 def libraries() -> dict[str, str]:
@@ -61,10 +69,13 @@ def save_artifact(
     """Write an artifact into an empty folder; return its hash."""
     make_folders(folder)
     write_tensors(model.state(), folder / TENSORS)
-    tensors = {
-        f"image.{number}": torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        for number, data in enumerate(golden.images)
-    }
+    tensors: dict[str, torch.Tensor] = {}
+    for number, image in enumerate(golden.images):
+        files = (image,) if isinstance(image, bytes) else image
+        tensors |= {
+            f"{part}.{number}": torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            for part, data in zip(("image", "reference"), files, strict=False)
+        }
     for number, outputs in enumerate(golden.outputs):
         tensors |= {f"output.{number}.{place}": tensor for place, tensor in enumerate(outputs)}
     write_tensors(tensors, folder / GOLDEN)
@@ -146,12 +157,18 @@ def read_golden(folder: Path, described: Mapping[str, Any]) -> GoldenBatch:
     _verify(folder, GOLDEN, described)
     tensors = read_tensors(folder / GOLDEN)[0]
     count = sum(key.startswith("image.") for key in tensors)
-    images = tuple(tensors[f"image.{number}"].numpy().tobytes() for number in range(count))
+    images = tuple(_golden_image(tensors, number) for number in range(count))
     outputs = []
     for number in range(count):
         places = sum(key.startswith(f"output.{number}.") for key in tensors)
         outputs.append(tuple(tensors[f"output.{number}.{place}"] for place in range(places)))
     return GoldenBatch(images, tuple(outputs))
+
+
+def _golden_image(tensors: Mapping[str, torch.Tensor], number: int) -> GoldenImage:
+    image = tensors[f"image.{number}"].numpy().tobytes()
+    reference = tensors.get(f"reference.{number}")
+    return image if reference is None else (image, reference.numpy().tobytes())
 
 
 def check_golden(model: Model, golden: GoldenBatch, *, tolerance: float = _CLOSE) -> None:
@@ -170,9 +187,14 @@ def check_golden(model: Model, golden: GoldenBatch, *, tolerance: float = _CLOSE
                 )
 
 
-def _outputs(model: Model, image: bytes) -> tuple[torch.Tensor, ...]:
+def _prepared(model: Model, image: GoldenImage) -> torch.Tensor:
+    files = (image,) if isinstance(image, bytes) else image
+    return model.prepare(*map(decode, files))
+
+
+def _outputs(model: Model, image: GoldenImage) -> tuple[torch.Tensor, ...]:
     with torch.inference_mode():
-        return model.forward(model.prepare(decode(image))[None].to(model.device))
+        return model.forward(_prepared(model, image)[None].to(model.device))
 
 
 def _verify(folder: Path, name: str, described: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from models_py.datasets import FrozenDataset
     from models_py.model.trained_model import Model
+    from models_py.registry.artifact import GoldenImage
 from models_py.registry.aliases import CHALLENGER, who
 from models_py.registry.versions import Version, check_name, find, finite
 from models_py.warehouse.database import artifacts_folder
@@ -58,7 +59,7 @@ def register(
     con: duckdb.DuckDBPyConnection,
     name: str,
     model: Model,
-    golden: Sequence[bytes],
+    golden: Sequence[GoldenImage],
     threshold: Threshold | None,
     origin: Origin,
 ) -> Version:

@@ -50,6 +50,11 @@ class Version:
         return f"{self.name}@{self.version}"
 
     @property
+    def needs_reference_image(self) -> bool:
+        """Whether it judges an image only beside its reference image (golden board)."""
+        return self.params.get("reference", "none") != "none"
+
+    @property
     def compiled_file(self) -> Path:
         """The path of the compiled form, whether or not there is one."""
         return self.folder.parents[2] / "compiled" / f"{self.artifact_sha256}.onnx"

@@ -69,6 +69,7 @@ def plan(
         test=parsed.test,
         seed=parsed.seed,
         duplicates=parsed.duplicates,
+        references=parsed.reference != "none",
         progress=counting(report or SilentReport(), "Reading images"),
     )
     _check_trainable(dataset)

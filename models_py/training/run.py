@@ -18,6 +18,7 @@ from models_py.warehouse.folder_lock import FolderLock
 
 if TYPE_CHECKING:
     from models_py.model.trained_model import Model
+    from models_py.registry.artifact import GoldenImage
     from models_py.task import Threshold
     from models_py.training.plan import TrainingPlan
 
@@ -97,7 +98,9 @@ class TrainingRun(TrainingReport):
     def note(self, text: str) -> None:
         self._report.note(text)
 
-    def register(self, model: Model, golden: Sequence[bytes], threshold: Threshold | None, origin: Origin) -> Version:
+    def register(
+        self, model: Model, golden: Sequence[GoldenImage], threshold: Threshold | None, origin: Origin
+    ) -> Version:
         """Register the model once the warehouse is free; if it stays in use, the trained model is kept for --resume."""
         patience = self._access.patience
         self.progress("Registering", 0, None)

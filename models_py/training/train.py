@@ -28,6 +28,9 @@ from models_py.weights.first_weights import resolve
 if TYPE_CHECKING:
     import duckdb
 
+    from models_py.datasets import DatasetRow
+    from models_py.registry.artifact import GoldenImage
+
 GOLDEN_IMAGES = 3
 _RESULT = "result"
 
@@ -86,7 +89,7 @@ def _carry_out(
             # Stored before it is registered: a build may have the warehouse for longer than we wait.
             keep_result(run.folder, *result, planned.options)
         model, metrics, threshold = result
-        golden = [open_bytes(item.image) for item in planned.dataset.sample("val", GOLDEN_IMAGES)]
+        golden = [_golden_image(item) for item in planned.dataset.sample("val", GOLDEN_IMAGES)]
         origin = Origin(as_dict(planned.options), metrics, planned.dataset, _parent(planned), run.run_id)
         return run.register(model, golden, threshold, origin)
     except BaseException as error:
@@ -113,6 +116,11 @@ def fit_plan(
     model.spec = replace(model.spec, thresholds={"*": threshold.value})
     scores = {row.sha256: prediction.score for row, prediction in first.predictions}
     return model, {**first.metrics, **task.at_threshold(first.predictions, model)}, replace(threshold, scores=scores)
+
+
+def _golden_image(row: DatasetRow) -> GoldenImage:
+    image = open_bytes(row.image)
+    return (image, open_bytes(row.reference)) if row.reference else image
 
 
 def _parent(planned: TrainingPlan) -> str:

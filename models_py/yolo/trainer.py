@@ -17,7 +17,7 @@ import torch
 from models_py.datasets import DatasetRow, read_parquet
 from models_py.datasets.prepared_images import read_image
 from models_py.model.devices import half
-from models_py.model.preprocess import Preprocess, equalise, resize
+from models_py.model.preprocess import Preprocess, resize
 from models_py.model.tensors import read_tensors, write_tensors
 from models_py.progress import Counted, TrainingReport, counting, no_progress
 from models_py.yolo import ultralytics, ultralytics_environment
@@ -40,12 +40,12 @@ class YoloRows(YOLODataset):
     """Training rows as Ultralytics wants them, decoded by our decoder; no label file is read or written."""
 
     def __init__(
-        self, rows: tuple[DatasetRow, ...], labels: list[str], clahe: float, progress: Counted, **arguments: Any
+        self, rows: tuple[DatasetRow, ...], labels: list[str], see: Preprocess, progress: Counted, **arguments: Any
     ) -> None:
         self._rows = rows
         self._progress = progress
         self._labels = {label: number for number, label in enumerate(labels)}
-        self._clahe = Preprocess(32, clahe=clahe)
+        self._preprocess = see
         self._decoded: dict[int, np.ndarray[Any, Any]] = {}
         super().__init__(
             img_path="", task="detect", data={"names": dict(enumerate(labels)), "channels": 3}, **arguments
@@ -85,13 +85,12 @@ class YoloRows(YOLODataset):
         }
 
     def _pixels(self, index: int) -> np.ndarray[Any, Any]:
-        """The image as BGR, compressed grey where it is grey, kept in memory while it fits."""
+        """What the network sees of the image, as BGR, kept in memory while it fits."""
         if (kept := self._decoded.get(index)) is not None:
             return kept
-        pixels = read_image(self._rows[index].image).permute(1, 2, 0).contiguous().numpy()
-        if self._clahe.clahe:
-            pixels = equalise(pixels, self._clahe.clahe)
-        pixels = np.ascontiguousarray(pixels[..., ::-1])
+        row = self._rows[index]
+        reference = read_image(row.reference) if self._preprocess.reference and row.reference else None
+        pixels = np.ascontiguousarray(self._preprocess.see(read_image(row.image), reference)[..., ::-1])
         if len(self._decoded) * pixels.nbytes < 2 << 30:
             self._decoded[index] = pixels
         return pixels
@@ -138,7 +137,7 @@ class YoloTrainer(DetectionTrainer):
         return YoloRows(
             self._snapshot.part(img_path),
             self._job["labels"],
-            self._job["clahe"],
+            Preprocess.from_dict(self._job["preprocess"]),
             counting(self._report, "Decoding images"),
             imgsz=self.args.imgsz,
             batch_size=batch or self.batch_size,

@@ -75,6 +75,8 @@ def show(model: Reference, warehouse: Warehouse = None, as_json: AsJson = False)
     show_metrics({version.reference: version.metrics}, "on its validation rows")
     emit_table(["threshold for", "value", "since", "chosen by"], points)
     emit_table(["option", "value"], [[key, str(value)] for key, value in version.params.items()])
+    if version.needs_reference_image:
+        emit(f"{version.reference} judges an image beside its reference image (golden board), and none without it.")
 
 
 @models.command()

@@ -77,20 +77,19 @@ class CompiledNetwork:
 
 def make(folder: Path, sha256: str, output: Path) -> dict[str, Any]:
     """Write the compiled form of an artifact, checked against torch on its golden images, and time both."""
-    from models_py.images.decode import decode
     from models_py.registry.artifact import load_artifact, read_golden, read_spec
     from models_py.registry.compiled.folding import fold_batch_norms
     from models_py.registry.compiled.onnx import export_onnx
 
     model = load_artifact(folder, sha256)
-    images = [decode(image) for image in read_golden(folder, read_spec(folder, sha256)).images]
+    prepared = read_golden(folder, read_spec(folder, sha256)).prepared(model)
     fold_batch_norms(model.network)
     make_folders(output.parent)
     try:
-        apart = export_onnx(model, output, images, tolerance=_CLOSE)
+        apart = export_onnx(model, output, prepared, tolerance=_CLOSE)
     except RegistryError as error:  # the network cannot be exported, so it stays with torch
         return {"refused": str(error)}
-    batch = model.prepare(images[0])[None]
+    batch = prepared[:1]
     compiled, cores = CompiledNetwork(output), torch.get_num_threads()
     times = []
     for threads in (cores, 1):  # a single request gets all cores, an image of a table one

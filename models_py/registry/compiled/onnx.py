@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +47,14 @@ class _ExportedNetwork(nn.Module):
         return self._model.compute(images)
 
 
-def export_onnx(model: Model, file: Path, images: Sequence[torch.Tensor], *, tolerance: float = _TOLERANCE) -> float:
-    """Write the model, compare both on prepared `images`, and return the largest difference relative to the range."""
+def export_onnx(model: Model, file: Path, batch: torch.Tensor, *, tolerance: float = _TOLERANCE) -> float:
+    """Write the model, compare both on a prepared batch, and return the largest difference relative to the range."""
     if model.task == "detect" and find_architecture("detect", model.spec.architecture).family != "yolo":
         raise RegistryError(
             f"{model.spec.architecture}: torchvision's detectors cannot be exported to ONNX with a batch of any size. "
             f"Train a YOLO to export one."
         )
     whole = _ExportedNetwork(model)
-    batch = torch.stack([model.prepare(image) for image in images]).contiguous()
     try:
         with replacing(file, ".onnx") as partial:
             with _quiet():
@@ -125,13 +124,13 @@ def _quiet() -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """How far the file is from torch as one line of JSON, or a sentence that says why there is none."""
-    from models_py.images.decode import decode
     from models_py.registry.artifact import load_artifact, read_golden, read_spec
 
     folder, sha256, output = Path(arguments[0]), arguments[1], Path(arguments[2])
     try:
-        images = [decode(image) for image in read_golden(folder, read_spec(folder, sha256)).images]
-        apart = export_onnx(load_artifact(folder, sha256), output, images)
+        golden = read_golden(folder, read_spec(folder, sha256))
+        model = load_artifact(folder, sha256)
+        apart = export_onnx(model, output, golden.prepared(model))
     except DuckspectError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -70,7 +70,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     good = [row for row in job.dataset.part("train") if not row.is_defective]
     if not good:
         raise DuckspectError("query: anomaly detection learns from good images, but no train row is good.")
-    preprocess = Preprocess(options.image_size, clahe=options.clahe)
+    preprocess = Preprocess.by(options)
     build = {"backbone": options.backbone, "layers": _layers(options.layers), "top": options.top}
     spec = ModelSpec("anomaly", job.architecture.name, (ANOMALY,), preprocess, build)
     model = rebuild_empty(spec)

@@ -90,7 +90,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     """Train a classifier."""
     options = cast("ClassifyOptions", job.options)
     labels = job.dataset.classes
-    preprocess = Preprocess(options.image_size, clahe=options.clahe)
+    preprocess = Preprocess.by(options)
     spec = ModelSpec(
         "classify", job.architecture.name, labels, preprocess, _build_arguments(job.architecture.name, options)
     )

@@ -95,7 +95,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     if not labels:
         raise DuckspectError("query: detection learns from boxes, but no row has one.")
     is_yolo = job.architecture.family == "yolo"
-    preprocess = Preprocess(options.image_size, letterbox=True, clahe=options.clahe)
+    preprocess = Preprocess.by(options, letterbox=True)
     if is_yolo:
         preprocess = replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     build: dict[str, Any] = {} if is_yolo else {"image_size": options.image_size}
@@ -128,7 +128,6 @@ def _train_yolo(
         "architecture": model.spec.build["yaml"],
         "labels": list(model.labels),
         "preprocess": model.spec.preprocess.as_dict(),
-        "clahe": options.clahe,
         "precision": options.precision,
         "arguments": _arguments(options),
     }

@@ -134,7 +134,7 @@ def _rarity(targets: torch.Tensor, classes: int) -> torch.Tensor:
 def train(job: TrainingJob, report: TrainingReport) -> Model:
     """Train a segmenter."""
     options = cast("SegmentOptions", job.options)
-    preprocess = Preprocess(options.image_size, clahe=options.clahe)
+    preprocess = Preprocess.by(options)
     build = {"smallest": options.smallest}
     spec = ModelSpec("segment", job.architecture.name, job.dataset.classes, preprocess, build)
     model = rebuild_empty(spec)
