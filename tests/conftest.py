@@ -15,6 +15,9 @@ from waiting import PATIENCE
 
 from udfs import connect
 
+# First weights are never downloaded by a test that did not ask for it; commands started by tests inherit this.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 
 def pytest_configure(config):
     for name, meaning in MARKERS.items():

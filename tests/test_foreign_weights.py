@@ -26,6 +26,7 @@ from models_py.registry import find, load, transfer
 from models_py.task import find_task
 from models_py.tasks.anomaly.options import AnomalyOptions
 from models_py.weights.first_weights import download, fetch, load_matching, start
+from models_py.weights.sources import with_default_trunk
 from udfs import connect
 
 
@@ -392,22 +393,17 @@ def test_rows_of_the_head_go_to_the_classes_of_the_same_name():
     assert torch.equal(network.weight[0], before[0])
 
 
-@pytest.mark.parametrize("item", [a for a in list_architectures() if a.weights[0] == "starter"], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "item", [a for a in map(with_default_trunk, list_architectures()) if "starter" in a.weights], ids=lambda a: a.name
+)
 def test_starter_weights_are_shipped_for_every_architecture_that_names_them(item):
-    name = "mobilenet_v2" if item.task == "anomaly" else item.name
-    found = fetch(find_architecture_like(item, name), "starter")
+    found = fetch(item, "starter")
     assert found.source == "starter"
     assert all(value.dtype != torch.float32 for value in found.tensors.values())
 
 
-def find_architecture_like(item, name):
-    from dataclasses import replace
-
-    return replace(item, name=name)
-
-
 def test_starter_weights_are_small():
-    from models_py.weights.first_weights import STARTERS
+    from models_py.weights.starter import STARTERS
 
     assert sum(file.stat().st_size for file in STARTERS.glob("*.safetensors")) < 15_000_000
 

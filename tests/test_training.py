@@ -198,7 +198,7 @@ def test_bad_rows_are_said_before_training_starts(con, task, query, words):
         ({"epochs": "many"}, "epochs: must be a whole number, but is 'many'"),
         ({"epochs": 0}, "epochs: must be at least 1, but is 0"),
         ({"smoothing": 0.9}, "smoothing: must be between 0 and 0.5"),
-        ({"weights": "elsewhere"}, "starts from starter, imagenet, none or a file"),
+        ({"weights": "elsewhere"}, "starts from imagenet, starter, none or a file"),
         ({"device": "tpu"}, "device: must be auto, cpu"),
         ({"duplicates": "majority"}, "duplicates: must be one of refuse, newest, drop, but is 'majority'"),
         ({"precision": "fp8"}, "precision: must be auto, fp32 or bf16"),

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 TASKS = ("classify", "detect", "segment", "anomaly")
+BACKBONES = (
+    "mobilenet_v2",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "resnet18",
+    "wide_resnet50_2",
+)
+"""The networks that can be a feature extractor: `models_py.model.backbone` cuts them into stages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Architecture:
     build: Callable[..., nn.Module]
     family: str
     weights: tuple[str, ...]
+    trunk: str
+    """The network inside it that is trained on ImageNet; empty where an option `backbone` names it, or none is."""
     defaults: dict[str, Any]
 
 
@@ -33,7 +44,7 @@ Builder = Callable[..., "nn.Module"]
 
 
 def architecture(
-    task: str, *, family: str, weights: tuple[str, ...] = ("none",), **defaults: Any
+    task: str, *, family: str, weights: tuple[str, ...] = ("none",), trunk: str = "", **defaults: Any
 ) -> Callable[[Builder], Builder]:
     """Register a builder under its function's name; `defaults` are options that fit it better than the task's."""
 
@@ -41,7 +52,8 @@ def architecture(
         if build.__name__ in _registered:
             raise ValueError(f"architecture {build.__name__} is registered twice")
         title = (build.__doc__ or "").strip().splitlines()[0]
-        _registered[build.__name__] = Architecture(build.__name__, task, title, build, family, weights, defaults)
+        name = build.__name__
+        _registered[name] = Architecture(name, task, title, build, family, weights, trunk, defaults)
         return build
 
     return add
@@ -64,3 +76,9 @@ def find_architecture(task: str, name: str | None) -> Architecture:
             return item
     choices = ", ".join(item.name for item in known)
     raise DuckspectError(f"architecture: there is no {name!r} for {task}. Choose one of {choices}.")
+
+
+def check_backbone(name: str) -> None:
+    """Refuse the name of a backbone that does not exist."""
+    if name not in BACKBONES:
+        raise DuckspectError(f"backbone: must be one of {', '.join(BACKBONES)}, but is {name!r}.")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from models_py.errors import DuckspectError
+from models_py.model.architectures import check_backbone
 
 if TYPE_CHECKING:
+    from timm.models import EfficientNet
     from torchvision.models import MobileNetV2, ResNet
 
 
@@ -20,12 +22,11 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, layers: tuple[int, ...]) -> None:
         super().__init__()
-        if name not in BACKBONES:
-            raise DuckspectError(f"backbone: must be one of {', '.join(BACKBONES)}, but is {name!r}.")
+        check_backbone(name)
         if not layers or not set(layers) <= {1, 2, 3, 4}:
             raise DuckspectError(f"layers: must be stages from 1 to 4, such as 2,3, but is {layers}.")
         self.layers = tuple(sorted(set(layers)))
-        self.stages = nn.ModuleList(BACKBONES[name]()[: self.layers[-1]])
+        self.stages = nn.ModuleList(_STAGES[name](library_network(name))[: self.layers[-1]])
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """The feature maps of the wanted stages, finest first."""
@@ -54,42 +55,33 @@ def _resnet(network: ResNet) -> list[nn.Module]:
     return [stem, network.layer2, network.layer3, network.layer4]
 
 
-def _mobilenet_v2() -> list[nn.Module]:
-    from torchvision.models import mobilenet_v2
-
-    return _mobilenet(mobilenet_v2())
-
-
-def _resnet18() -> list[nn.Module]:
-    from torchvision.models import resnet18
-
-    return _resnet(resnet18())
+def _lite(network: EfficientNet) -> list[nn.Module]:
+    blocks = list(network.blocks)
+    stem = nn.Sequential(network.conv_stem, network.bn1, *blocks[:2])
+    return [stem, blocks[2], nn.Sequential(*blocks[3:5]), nn.Sequential(*blocks[5:7])]
 
 
-def _wide_resnet50_2() -> list[nn.Module]:
-    from torchvision.models import wide_resnet50_2
+def library_network(name: str) -> nn.Module:
+    """The whole network that a backbone is cut from, as torchvision or timm builds it, with random weights."""
+    import timm
+    from torchvision import models
 
-    return _resnet(wide_resnet50_2())
+    return timm.create_model(f"tf_{name}") if name.startswith("efficientnet_lite") else models.get_model(name)
 
 
-BACKBONES: dict[str, Callable[[], list[nn.Module]]] = {
-    "mobilenet_v2": _mobilenet_v2,
-    "resnet18": _resnet18,
-    "wide_resnet50_2": _wide_resnet50_2,
+_STAGES: dict[str, Callable[[Any], list[nn.Module]]] = {
+    "mobilenet_v2": _mobilenet,
+    "efficientnet_lite0": _lite,
+    "efficientnet_lite1": _lite,
+    "efficientnet_lite2": _lite,
+    "resnet18": _resnet,
+    "wide_resnet50_2": _resnet,
 }
+"""How the stages of each of `BACKBONES` are cut from the library's network."""
 
 
-def renamed(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """Torchvision's names of a whole network as those of its stages here."""
-    firsts = {"layer1": "stages.0.4", "layer2": "stages.1", "layer3": "stages.2", "layer4": "stages.3"}
-    firsts |= {"conv1": "stages.0.0", "bn1": "stages.0.1"}
-    found = {}
-    for key, value in tensors.items():
-        first, _, rest = key.partition(".")
-        if name == "mobilenet_v2" and first == "features":
-            part, _, rest = rest.partition(".")
-            stage, start = next((s, a) for s, (a, b) in enumerate(((0, 4), (4, 7), (7, 14), (14, 99))) if int(part) < b)
-            found[f"stages.{stage}.{int(part) - start}.{rest}"] = value
-        elif first in firsts:
-            found[f"{firsts[first]}.{rest}"] = value
-    return found
+def stage_names(name: str) -> dict[str, str]:
+    """The names of the library's tensors with those they have here; both have them in the order of computation."""
+    with torch.device("meta"):
+        theirs, ours = library_network(name).state_dict(), Backbone(name, (1, 2, 3, 4)).state_dict()
+    return dict(zip(theirs, ours, strict=False))  # the library's head has no place here

@@ -55,7 +55,7 @@ class TrainingOptions:
     weight_decay: float = option(0.01, "Weight decay", low=0, tune=SearchRange(1e-5, 0.1, log=True))
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises", low=0, high=0.9)
     weights: str = option(
-        "auto", "Start from: starter, imagenet, coco, none, or a file; auto is the architecture's first"
+        "auto", "Start from: coco, imagenet, package, starter, none, or a file; auto is the best of these at hand"
     )
     validation: float = option(0.2, "Share of the rows held out where the query has no split", low=0.01, high=0.9)
     test: float = option(

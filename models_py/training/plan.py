@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections import Counter
@@ -18,7 +19,7 @@ from models_py.model.verdict import GOOD
 from models_py.progress import SilentReport, TrainingReport, counting
 from models_py.registry import check_name
 from models_py.task import options_of
-from models_py.weights.first_weights import resolve
+from models_py.weights.sources import choose_source, with_trunk
 from models_py.yolo import ultralytics
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def plan(
     parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
     if chosen.family == "yolo":
         ultralytics()
-    resolve(chosen, parsed.weights)
+    chosen = with_trunk(chosen, parsed)
+    # The choice is part of the plan, so that a training that is resumed starts from the same weights.
+    parsed = dataclasses.replace(parsed, weights=choose_source(chosen, parsed.weights, report or SilentReport()))
     half(find_devices(parsed.device)[0], parsed.precision)
     if "," in parsed.device and chosen.family != "yolo":
         raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")

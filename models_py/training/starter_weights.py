@@ -26,7 +26,7 @@ from models_py.training.plan import plan
 from models_py.training.train import fit_plan
 from models_py.warehouse.database import open_warehouse
 from models_py.warehouse.location import stored_uris
-from models_py.weights.first_weights import STARTERS
+from models_py.weights.starter import STARTERS
 
 UNITS, SEED = 4_000, 2_026
 """Not the demo's plant, so that the demo's images are new to the starter weights."""

@@ -23,7 +23,7 @@ from models_py.training.plan import TrainingPlan, plan
 from models_py.training.run import TrainingRun
 from models_py.warehouse.access import AT_FIRST, WarehouseAccess, access_to
 from models_py.warehouse.database import runs_folder
-from models_py.weights.first_weights import resolve
+from models_py.weights.sources import offered
 
 if TYPE_CHECKING:
     import duckdb
@@ -124,8 +124,8 @@ def _golden_image(row: DatasetRow) -> GoldenImage:
 
 
 def _parent(planned: TrainingPlan) -> str:
-    source = resolve(planned.architecture, planned.options.weights)
-    return source if source in planned.architecture.weights else str(Path(source).absolute())
+    source = planned.options.weights
+    return source if source in offered(planned.architecture) else str(Path(source).absolute())
 
 
 def keep_result(

@@ -16,6 +16,8 @@ from models_py.errors import RegistryError
 from models_py.model.tensors import read_tensors
 
 _NESTS = ("state_dict", "model_state_dict", "model", "ema")
+_BEFORE_ARCHIVES = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of torch before 1.6 begin."""
 _REMEDY = "Save the weights alone: torch.save(model.state_dict(), file), or as safetensors."
 
 
@@ -58,9 +60,15 @@ def _labels(file: Path, text: str) -> tuple[str, ...]:
 
 
 def unsafe_globals(file: Path) -> list[str]:
-    """The names that unpickling a file would import, beyond tensors and plain containers."""
+    """The names that unpickling a file would import, beyond tensors and plain containers.
+
+    Files of torch before 1.6 are no archives and cannot be asked; torch reads them with tensors and containers alone.
+    """
     if not zipfile.is_zipfile(file):
-        raise RegistryError(f"{file}: is no torch file, or one that is truncated. {_REMEDY}")
+        with file.open("rb") as opened:
+            if opened.read(len(_BEFORE_ARCHIVES)) != _BEFORE_ARCHIVES:
+                raise RegistryError(f"{file}: is no torch file, or one that is truncated. {_REMEDY}")
+        return []
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:

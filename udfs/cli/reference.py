@@ -16,6 +16,7 @@ from models_py.model.architectures import TASKS, list_architectures
 from models_py.model.options import describe
 from models_py.task import options_of
 from models_py.warehouse.database import migrate
+from models_py.weights.sources import offered, with_default_trunk
 from udfs.cli.app import app
 from udfs.functions.catalogue import FUNCTIONS
 
@@ -82,11 +83,11 @@ def _functions() -> Iterator[str]:
 
 def _architectures() -> Iterator[str]:
     yield f"{_MADE}\n# Architectures\n"
-    yield "The first of a task is its default; the first weights are an architecture's default."
+    yield "The first of a task is its default. Of the weights, the best at hand are taken: see [training](training.md)."
     for task in TASKS:
         yield f"\n## {task}\n\n| architecture | what it is | weights |\n|---|---|---|"
         for item in list_architectures(task):
-            yield f"| `{item.name}` | {item.title} | {', '.join(item.weights)} |"
+            yield f"| `{item.name}` | {item.title} | {', '.join(offered(with_default_trunk(item)))} |"
         yield "\n| option | default | meaning |\n|---|---|---|"
         for name, default, meaning in describe(options_of(task)):
             yield f"| `{name}` | {default} | {meaning} |"

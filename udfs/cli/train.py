@@ -106,7 +106,9 @@ def train(
     file: QueryFile = None,
     architecture: Architecture = None,
     option: Given = None,
-    weights: Annotated[str | None, typer.Option(help="Start from: starter, imagenet, coco, none, or a file.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Start from: auto, coco, imagenet, package, starter, none, or a file.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, 0, or 0,1 for several GPUs.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same training after Ctrl-C or a kill.")
@@ -246,20 +248,27 @@ def architectures(
     name: Annotated[str | None, typer.Argument(help="Show the training options of this one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the architectures of every task, or the options of one.
+    """List the architectures of every task with their first weights and those at hand here, or the options of one.
 
     Example: duckspect architectures yolo11n
     """
+    from models_py.weights.sources import at_hand, offered, with_default_trunk
+
     if name is not None:
         _show_options(name, as_json=as_json)
         return
-    found = [(item.task, item.name, item.title, ", ".join(item.weights)) for item in list_architectures()]
-    columns = ("task", "architecture", "what it is", "weights")
+    found = [
+        (item.task, item.name, item.title, ", ".join(offered(item)), ", ".join(at_hand(item)))
+        for item in map(with_default_trunk, list_architectures())
+    ]
+    columns = ("task", "architecture", "what it is", "weights", "at hand")
     emit_json([dict(zip(columns, row, strict=True)) for row in found]) if as_json else emit_table(columns, found)
 
 
 def _show_options(name: str, *, as_json: bool) -> None:
     """The options of one architecture, with its own defaults."""
+    from models_py.weights.sources import at_hand, offered, with_default_trunk
+
     found = next((item for item in list_architectures() if item.name == name), None)
     if found is None:
         known = ", ".join(item.name for item in list_architectures())
@@ -269,5 +278,6 @@ def _show_options(name: str, *, as_json: bool) -> None:
     if as_json:
         emit_json([dict(zip(("option", "default", "meaning"), row, strict=True)) for row in rows])
         return
-    emit(f"{found.name}: {found.title} Weights: {', '.join(found.weights)}.")
+    whole = with_default_trunk(found)
+    emit(f"{found.name}: {found.title} Weights: {', '.join(offered(whole))}; at hand: {', '.join(at_hand(whole))}.")
     emit_table(["option", "default", "meaning"], rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models_py.model.architectures import BACKBONES
 from models_py.model.options import SearchRange, TrainingOptions, option
 
 
@@ -12,7 +13,7 @@ class AnomalyOptions(TrainingOptions):
     """Options of anomaly detection."""
 
     epochs: int = option(20, "Passes of self-supervised training, where the architecture has any", low=1)
-    backbone: str = option("mobilenet_v2", "Feature extractor: mobilenet_v2, resnet18 or wide_resnet50_2")
+    backbone: str = option("mobilenet_v2", "Feature extractor", choices=BACKBONES)
     layers: str = option(
         "2,3", "Stages whose features are used, 1 (fine) to 4 (coarse)", tune=SearchRange(choices=("2", "3", "2,3"))
     )

@@ -16,7 +16,6 @@ from models_py.errors import DuckspectError
 from models_py.metrics import MistakeCosts, auroc, choose, f1_max, quantile, recall_at_false_rejects
 from models_py.metrics.predict import image_rates
 from models_py.model.architectures import find_architecture
-from models_py.model.backbone import Backbone, renamed
 from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
@@ -29,7 +28,7 @@ from models_py.tasks.anomaly.options import PRIMARY, AnomalyOptions
 from models_py.tasks.anomaly.patchcore import PatchCore
 from models_py.tasks.anomaly.pretext import CutPaste, SimSiam
 from models_py.training.loop import fit
-from models_py.weights.first_weights import fetch, load_matching
+from models_py.weights.first_weights import start
 
 primary = PRIMARY
 
@@ -74,7 +73,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     build = {"backbone": options.backbone, "layers": _layers(options.layers), "top": options.top}
     spec = ModelSpec("anomaly", job.architecture.name, (ANOMALY,), preprocess, build)
     model = rebuild_empty(spec)
-    _start(model.network.backbone, job, report)
+    start(model.network.backbone, job.architecture, options.weights, report)
     data = PreparedImages(good, (), preprocess, workers=options.workers)
     if pretext := _PRETEXTS.get(job.architecture.name):
         held_out = [row for row in job.dataset.part("val") if not row.is_defective] or good
@@ -107,19 +106,6 @@ def _learn(model: AnomalyDetector, data: PreparedImages, options: AnomalyOptions
     with torch.inference_mode():
         network.learn(batches(), options, report)
     model.network = network.to("cpu").to(memory_format=torch.contiguous_format)
-
-
-def _start(backbone: Backbone, job: TrainingJob, report: TrainingReport) -> None:
-    options = cast("AnomalyOptions", job.options)
-    architecture = replace(job.architecture, name=options.backbone)
-    found = fetch(architecture, options.weights)
-    if found.source == "none":
-        return
-    names = dict(found.tensors)
-    taken = load_matching(backbone, names) or load_matching(backbone, renamed(names, options.backbone))
-    if not taken:
-        raise DuckspectError(f"weights: {found.source} has no tensor that fits the backbone {options.backbone}.")
-    report.note(f"Starting from {found.source}: {taken} of {len(backbone.state_dict())} tensors.")
 
 
 def _layers(text: str) -> tuple[int, ...]:

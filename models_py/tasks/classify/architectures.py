@@ -26,7 +26,33 @@ def mobilenet_v3_large(classes: int) -> nn.Module:
     return build(num_classes=classes)
 
 
-@architecture("classify", family="torchvision", weights=("imagenet", "none"))
+@architecture("classify", family="torchvision", weights=("imagenet", "none"), trunk="mobilenet_v2", precision="fp32")
+def mobilenet_v2(classes: int) -> nn.Module:
+    """MobileNetV2."""
+    from torchvision.models import mobilenet_v2 as build
+
+    return build(num_classes=classes)
+
+
+def _efficientnet_lite(size: int) -> None:
+    name = f"efficientnet_lite{size}"
+
+    def build(classes: int) -> nn.Module:
+        import timm
+
+        network: nn.Module = timm.create_model(f"tf_{name}", num_classes=classes)
+        return network
+
+    build.__name__ = name
+    build.__doc__ = f"EfficientNet-Lite{size}: without squeeze-and-excitation, for integer arithmetic."
+    architecture("classify", family="torchvision", weights=("imagenet", "none"), trunk=name)(build)
+
+
+for _size in (0, 1, 2):
+    _efficientnet_lite(_size)
+
+
+@architecture("classify", family="torchvision", weights=("imagenet", "none"), trunk="resnet18")
 def resnet18(classes: int) -> nn.Module:
     """ResNet-18."""
     from torchvision.models import resnet18 as build

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@architecture("segment", family="smp", weights=("starter", "imagenet", "none"))
+@architecture("segment", family="smp", weights=("starter", "imagenet", "none"), trunk="mobilenet_v2")
 def unet_mobilenet_v2(classes: int) -> nn.Module:
     """U-Net on MobileNetV2, with a slim decoder."""
     return _unet("mobilenet_v2", classes, (64, 64, 48, 32, 16))
 
 
-@architecture("segment", family="smp", weights=("imagenet", "none"))
+@architecture("segment", family="smp", weights=("imagenet", "none"), trunk="resnet18")
 def unet_resnet18(classes: int) -> nn.Module:
     """U-Net on ResNet-18."""
     return _unet("resnet18", classes, (256, 128, 64, 32, 16))
@@ -26,6 +26,21 @@ def unet_resnet18(classes: int) -> nn.Module:
 def unet_efficientnet_b0(classes: int) -> nn.Module:
     """U-Net on EfficientNet-B0."""
     return _unet("efficientnet-b0", classes, (256, 128, 64, 32, 16))
+
+
+def _unet_efficientnet_lite(size: int) -> None:
+    trunk = f"efficientnet_lite{size}"
+
+    def build(classes: int) -> nn.Module:
+        return _unet(f"tu-tf_{trunk}", classes, (64, 64, 48, 32, 16))
+
+    build.__name__ = f"unet_{trunk}"
+    build.__doc__ = f"U-Net on EfficientNet-Lite{size}, with a slim decoder."
+    architecture("segment", family="smp", weights=("imagenet", "none"), trunk=trunk)(build)
+
+
+for _size in (0, 1, 2):
+    _unet_efficientnet_lite(_size)
 
 
 def _unet(encoder: str, classes: int, channels: tuple[int, ...]) -> nn.Module:
