@@ -1,18 +1,26 @@
 """Models that judge an image beside its reference image (golden board)."""
 
+import base64
+import hashlib
+
 import numpy as np
 import pytest
+import requests
 import torch
 from drawn import SIDE, fill_table
 from PIL import Image
+from server import Server
+from trained import copy_warehouse
+from waiting import PATIENCE
 
 from models_py.datasets import freeze, locate, read_parquet, write_parquet
 from models_py.errors import DuckspectError, ImageError
 from models_py.images.decode import decode, open_bytes
 from models_py.metrics.evaluation import evaluate
 from models_py.model.preprocess import Preprocess
-from models_py.registry import find, load
+from models_py.registry import find, load, promote
 from models_py.registry.artifact import read_golden, read_spec
+from models_py.tasks.detect.difference import find_places, windows
 from models_py.training.train import train
 from udfs import connect
 
@@ -59,20 +67,43 @@ def _blocks(places, rng):
 
 
 @pytest.fixture(scope="module")
-def con(tmp_path_factory):
+def warehouse(tmp_path_factory):
+    """A warehouse with pairs, and a classifier that learned to compare them."""
     folder = tmp_path_factory.mktemp("pairs")
     pairs = draw_pairs(folder / "parts")
     with connect(folder / "w.duckdb") as opened:
         fill_table(opened, [row for row, _ in pairs])
         opened.execute("alter table parts add column reference varchar")
         opened.execute("update parts set reference = replace(image, '_test', '_temp')")
-        yield opened
+        options = {**QUICK, "epochs": 12, "learning_rate": 3e-3, "zoom": 0.0}
+        made = train(opened, name="pairs", task="classify", query=QUERIES["classify"], options=options)
+        promote(opened, made.reference)
+    return folder / "w.duckdb"
 
 
 @pytest.fixture(scope="module")
+def served(warehouse):
+    """A copy of the warehouse, and the model in it, behind a server."""
+    folder = warehouse.parent / "served"
+    folder.mkdir()
+    copy_warehouse(warehouse, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUCKSPECT_ALLOWED_ROOTS", str(warehouse.parent))
+        server = Server(folder / "w.duckdb")
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def con(warehouse):
+    with pytest.MonkeyPatch.context() as patch, connect(warehouse) as opened:
+        patch.setenv("DUCKSPECT_ALLOWED_ROOTS", str(warehouse.parent))
+        yield opened
+
+
+@pytest.fixture
 def version(con):
-    options = {**QUICK, "epochs": 12, "learning_rate": 3e-3, "zoom": 0.0}
-    return train(con, name="pairs", task="classify", query=QUERIES["classify"], options=options)
+    return find(con, "pairs")
 
 
 def test_what_only_the_reference_tells_is_learned(con, version):
@@ -91,6 +122,34 @@ def test_every_task_learns_with_references(con, task):
     assert all(row.reference for row in made.rows("val"))
     with pytest.raises(ImageError, match="reference"):
         model.predict([torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)])
+
+
+def test_places_that_differ_are_found_and_judged_one_by_one(con):
+    options = {**QUICK, "epochs": 20, "light": 0.0}
+    made = train(con, name="places", task="detect", query=QUERIES["detect"], architecture="difference", options=options)
+    assert made.metrics["map33"] > 0.9
+    with pytest.raises(DuckspectError, match="reference: difference looks at what differs"):
+        train(
+            con,
+            name="places",
+            task="detect",
+            query=QUERIES["detect"],
+            architecture="difference",
+            options={"reference": "none"},
+        )
+
+
+def test_places_are_the_centres_of_what_differs():
+    inputs = torch.zeros(2, 3, 96, 128)
+    inputs[0, 2, 20:32, 40:52] = 1.0
+    inputs[0, 2, 70:74, 90:94] = 0.3
+    inputs[0, 2, :, 10:12] = 1.0  # an edge that lies two pixels apart
+    centres, are_there = find_places(inputs)
+    assert are_there.sum(1).tolist() == [2, 0]
+    assert (centres[0, :2] - torch.tensor([[46.0, 26.0], [92.0, 72.0]])).abs().max() <= 3
+    assert torch.equal(
+        windows(inputs, centres)[0, 0, :, 32, 32], inputs[0, :, int(centres[0, 0, 1]), int(centres[0, 0, 0])]
+    )
 
 
 def test_a_model_refuses_an_image_without_reference_and_takes_one_with_it(con, version):
@@ -176,3 +235,78 @@ def test_the_warehouse_links_references(boards, tmp_path):
 
 def test_a_registered_version_says_that_it_needs_references(con, version):
     assert find(con, version.reference).needs_reference_image
+
+
+def test_sql_judges_an_image_beside_the_reference_that_is_named(con):
+    rows = con.execute("select label, classify(image, 'pairs', reference := reference).label from parts").fetchall()
+    assert sum(label == found for label, found in rows) >= 34
+    image, reference = con.execute("select image, reference from parts where label = 'good' limit 1").fetchone()
+    data = [open_bytes(path) for path in (image, reference)]
+    by_path = con.execute("select predict(?, 'pairs', reference := ?).score", [image, reference]).fetchone()
+    by_bytes = con.execute("select predict(?::blob, 'pairs', reference := ?::blob).score", data).fetchone()
+    beside_itself = con.execute("select predict($1, 'pairs', reference := $1).score", [image]).fetchone()
+    assert by_path == by_bytes
+    assert by_path != beside_itself
+
+
+def test_the_cache_tells_references_apart(con):
+    ask = "select image, predict(image, 'pairs', reference := {}).score as score from parts order by image"
+    first, other, again = (
+        con.execute(ask.format(reference)).fetchall() for reference in ("reference", "image", "reference")
+    )
+    assert first == again
+    assert sum(one != two for one, two in zip(first, other, strict=True)) > 24
+    hits = con.execute("select cache_hits from ml.inference_log order by logged_at desc limit 1").fetchone()
+    assert hits == (36,)
+
+
+def test_sql_refuses_an_image_without_reference_and_spares_its_neighbours(con):
+    beside = "if(image like '%00_test.png', null, reference)"
+    query = f"select image, predict(image, 'pairs', reference := {beside}) from parts"
+    found = {image.rsplit("/")[-1]: answer for image, answer in con.execute(query).fetchall()}
+    refused = found.pop("00_test.png")
+    assert refused["label"] is None
+    assert "00_test.png has no reference image (golden board), and pairs@1 judges an image beside" in refused["error"]
+    assert all(answer["label"] for answer in found.values())
+    assert con.execute("select classify(image, 'pairs') from parts limit 1").fetchone() == (None,)
+
+
+def test_an_unreadable_reference_is_named(con):
+    query = "select predict(image, 'pairs', reference := '/nowhere/x.png').error from parts"
+    assert con.execute(query).fetchone()[0].startswith("its reference image: /nowhere/x.png: ")
+
+
+def test_sql_finds_the_reference_that_the_warehouse_links(con):
+    rows = con.execute("select image, reference from parts order by image limit 12").fetchall()
+    for image, reference in rows:
+        ids = [hashlib.sha256(open_bytes(path)).hexdigest() for path in (image, reference)]
+        con.execute("insert or ignore into raw.templates values (?, ?, ?, now())", [*ids, reference])
+    data = [open_bytes(image) for image, _ in rows]
+    con.execute("create or replace table sent (n integer, data blob)")
+    con.executemany("insert into sent values (?, ?)", list(enumerate(data)))
+    linked = con.execute("select predict(data, 'pairs').score from sent order by n").fetchall()
+    query = "select predict(image, 'pairs', reference := reference).score from parts order by image limit 12"
+    assert linked == con.execute(query).fetchall()
+    con.execute("delete from raw.templates")
+
+
+def test_http_takes_the_reference_as_upload_base64_or_uri(served):
+    parts = served.warehouse.parents[1] / "parts"
+    image, reference = parts / "00_test.png", parts / "00_temp.png"
+    encoded = {name: base64.b64encode(file.read_bytes()).decode() for name, file in (("i", image), ("r", reference))}
+    answers = [
+        asked(served, files={"image": image.read_bytes(), "reference": reference.read_bytes()}),
+        asked(served, json={"image": encoded["i"], "reference": encoded["r"]}),
+        asked(served, json={"uri": str(image), "reference_uri": str(reference)}),
+        asked(served, files={"image": image.read_bytes()}, data={"reference_uri": str(reference)}),
+    ]
+    assert {answer.json()["label"] for answer in answers} == {"good"}
+    assert len({answer.json()["score"] for answer in answers}) == 1
+    refused = asked(served, json={"uri": str(image)})
+    assert refused.status_code == 422
+    assert "00_test.png has no reference image (golden board), and pairs@1" in refused.json()["error"]
+
+
+def asked(server, **body):
+    url = f"{server.url}/v1/models/pairs/predict"
+    return requests.post(url, headers=server.headers(), timeout=PATIENCE, **body)

@@ -49,7 +49,7 @@ def asked(monkeypatch):
 
 
 def read(uri):
-    return ImageReader(AllowedRoots(list, StoredUris())).read(ImageSource(uri, None))[0]
+    return ImageReader(AllowedRoots(list, StoredUris())).read(ImageSource(uri, None)).data
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def plan(
     half(find_devices(parsed.device)[0], parsed.precision)
     if "," in parsed.device and chosen.family != "yolo":
         raise DuckspectError(f"device: {chosen.name} trains on one device, YOLO on several. Choose one: -o device=0")
+    if chosen.family == "difference" and parsed.reference == "none":
+        raise DuckspectError(
+            f"reference: {chosen.name} looks at what differs from a reference image, so it must not be none. "
+            f"Leave it out, or choose another architecture."
+        )
     dataset = freeze(
         con,
         query,

@@ -1,9 +1,10 @@
-create or replace macro anomaly_map(image, model := null) as
+create or replace macro anomaly_map(image, model := null, reference := null) as
 list_transform(
     [
         duckspect_anomaly_map(
             image,
             model,
+            reference,
             query_identity(image)
         )
     ],

@@ -1,10 +1,11 @@
-create or replace macro classify(image, model := null) as
+create or replace macro classify(image, model := null, reference := null) as
 list_transform(
     [
         duckspect_predict(
             image,
             model,
             'classify',
+            reference,
             query_identity(image)
         )
     ],

@@ -1,9 +1,10 @@
-create or replace macro embed(image, model := null) as
+create or replace macro embed(image, model := null, reference := null) as
 list_transform(
     [
         duckspect_embed(
             image,
             model,
+            reference,
             query_identity(image)
         )
     ],

@@ -1,10 +1,11 @@
-create or replace macro predict(image, model := null) as
+create or replace macro predict(image, model := null, reference := null) as
 list_transform(
     [
         duckspect_predict(
             image,
             model,
             null,
+            reference,
             query_identity(image)
         )
     ],

@@ -1,10 +1,11 @@
-create or replace macro segment(image, model := null, threshold := null) as
+create or replace macro segment(image, model := null, threshold := null, reference := null) as
 list_transform(
     [
         duckspect_predict(
             image,
             model,
             'segment',
+            reference,
             query_identity(image)
         )
     ],

@@ -58,13 +58,20 @@ _IMAGE = Argument(
 _PATTERN = Argument("pattern", "varchar", "Files, as in 'boards/*.jpg'; ** goes into folders")
 _MODEL = Argument("model", "varchar", "'name' (its champion), 'name@alias' or 'name@3'")
 _THRESHOLD = Argument("threshold", "double", "Least confidence; the model's operating point if left out", "null")
+_REFERENCE = Argument(
+    "reference",
+    "varchar or blob",
+    "The reference image (golden board) beside which the image is judged, by models that were trained so; the one that "
+    "raw.templates links to the image if left out",
+    "null",
+)
 _UNREADABLE = "NULL for a NULL or unreadable image; image_error(image) says why"
 
 FUNCTIONS = (
     Function(
         "predict",
         "What a model of any task says of an image, whatever the threshold of its regions",
-        (_IMAGE, _MODEL),
+        (_IMAGE, _MODEL, _REFERENCE),
         types.PREDICTION,
         "NULL for a NULL image; for an unreadable one all but model, version, task and error are NULL",
         "select predict(uri, 'pcb@champion') from raw.images",
@@ -72,7 +79,7 @@ FUNCTIONS = (
     Function(
         "classify",
         "The class of an image, and how likely each class is",
-        (_IMAGE, _MODEL),
+        (_IMAGE, _MODEL, _REFERENCE),
         types.CLASSIFICATION,
         _UNREADABLE,
         "select classify(uri, 'steel').label from raw.images",
@@ -81,7 +88,7 @@ FUNCTIONS = (
     Function(
         "detect",
         "The defects of an image as boxes in its pixels; an empty list is a clean image",
-        (_IMAGE, _MODEL, _THRESHOLD),
+        (_IMAGE, _MODEL, _THRESHOLD, _REFERENCE),
         f"{types.DETECTION}[]",
         _UNREADABLE,
         "select uri, d.label from raw.images, unnest(detect(uri, 'pcb')) as t(d)",
@@ -90,7 +97,7 @@ FUNCTIONS = (
     Function(
         "segment",
         "The defects of an image as boxes with area and mask (PNG of the box); an empty list is a clean image",
-        (_IMAGE, _MODEL, _THRESHOLD),
+        (_IMAGE, _MODEL, _THRESHOLD, _REFERENCE),
         f"{types.REGION}[]",
         _UNREADABLE,
         "select uri, r.label, r.area from raw.images, unnest(segment(uri, 'plate')) as t(r)",
@@ -99,7 +106,7 @@ FUNCTIONS = (
     Function(
         "anomaly",
         "How far an image is from the good ones a model learned, and whether that is too far",
-        (_IMAGE, _MODEL, _THRESHOLD),
+        (_IMAGE, _MODEL, _THRESHOLD, _REFERENCE),
         types.ANOMALY,
         _UNREADABLE,
         "select uri from raw.images where anomaly(uri, 'tile').is_anomalous",
@@ -108,7 +115,7 @@ FUNCTIONS = (
     Function(
         "embed",
         "A vector of length 1 that describes an image: alike images have a high list_cosine_similarity",
-        (_IMAGE, _MODEL),
+        (_IMAGE, _MODEL, _REFERENCE),
         types.EMBEDDING,
         _UNREADABLE,
         "select list_cosine_similarity(embed('a.jpg', 'pcb'), embed('b.jpg', 'pcb'))",
@@ -116,7 +123,7 @@ FUNCTIONS = (
     Function(
         "anomaly_map",
         "The image with the places that a model finds unusual in warm colours, as PNG",
-        (_IMAGE, _MODEL),
+        (_IMAGE, _MODEL, _REFERENCE),
         "blob",
         _UNREADABLE,
         "select anomaly_map(uri, 'tile') from raw.images limit 1",

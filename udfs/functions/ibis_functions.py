@@ -30,7 +30,7 @@ Text: TypeAlias = "ir.StringValue | Deferred | str"
 Call = TypeVar("Call", bound=Callable[..., ir.Value])
 Number: TypeAlias = "ir.NumericValue | Deferred | float"
 
-_OPEN = ("image", "regions", "region")
+_OPEN = ("image", "regions", "region", "reference")
 """Arguments of several types, such as a path or bytes, for which Ibis has no type: they are what they are given."""
 
 
@@ -40,45 +40,49 @@ def _deferred(function: Call) -> Call:
 
 
 @_deferred
-def predict(image: Image, model: Text) -> ir.StructValue:
+def predict(image: Image, model: Text, reference: Image | None = None) -> ir.StructValue:
     """What a model of any task says of an image, whatever the threshold of its regions."""
-    return _call("predict", image=image, model=model)
+    return _call("predict", image=image, model=model, reference=reference)
 
 
 @_deferred
-def classify(image: Image, model: Text) -> ir.StructValue:
+def classify(image: Image, model: Text, reference: Image | None = None) -> ir.StructValue:
     """The class of an image, and how likely each class is."""
-    return _call("classify", image=image, model=model)
+    return _call("classify", image=image, model=model, reference=reference)
 
 
 @_deferred
-def detect(image: Image, model: Text, threshold: Number | None = None) -> ir.ArrayValue:
+def detect(image: Image, model: Text, threshold: Number | None = None, reference: Image | None = None) -> ir.ArrayValue:
     """The defects of an image as boxes in its pixels; an empty list is a clean image."""
-    return _call("detect", image=image, model=model, threshold=threshold)
+    return _call("detect", image=image, model=model, threshold=threshold, reference=reference)
 
 
 @_deferred
-def segment(image: Image, model: Text, threshold: Number | None = None) -> ir.ArrayValue:
+def segment(
+    image: Image, model: Text, threshold: Number | None = None, reference: Image | None = None
+) -> ir.ArrayValue:
     """The defects of an image as boxes with area and mask (PNG of the box); an empty list is a clean image."""
-    return _call("segment", image=image, model=model, threshold=threshold)
+    return _call("segment", image=image, model=model, threshold=threshold, reference=reference)
 
 
 @_deferred
-def anomaly(image: Image, model: Text, threshold: Number | None = None) -> ir.StructValue:
+def anomaly(
+    image: Image, model: Text, threshold: Number | None = None, reference: Image | None = None
+) -> ir.StructValue:
     """How far an image is from the good ones a model learned, and whether that is too far."""
-    return _call("anomaly", image=image, model=model, threshold=threshold)
+    return _call("anomaly", image=image, model=model, threshold=threshold, reference=reference)
 
 
 @_deferred
-def embed(image: Image, model: Text) -> ir.ArrayValue:
+def embed(image: Image, model: Text, reference: Image | None = None) -> ir.ArrayValue:
     """A vector of length 1 that describes an image: alike images have a high list_cosine_similarity."""
-    return _call("embed", image=image, model=model)
+    return _call("embed", image=image, model=model, reference=reference)
 
 
 @_deferred
-def anomaly_map(image: Image, model: Text) -> ir.BinaryValue:
+def anomaly_map(image: Image, model: Text, reference: Image | None = None) -> ir.BinaryValue:
     """The image with the places that a model finds unusual in warm colours, as PNG."""
-    return _call("anomaly_map", image=image, model=model)
+    return _call("anomaly_map", image=image, model=model, reference=reference)
 
 
 @_deferred
@@ -109,7 +113,11 @@ def _call(name: str, **values: object) -> ir.Value:
     function = find_function(name)
     assert function is not None  # noqa: S101 - the names above are those of the catalogue
     given = {name: _value(value) for name, value in values.items() if value is not None}
-    kinds = tuple(given[item.name].type() for item in function.arguments if item.name in _OPEN)
+    kinds = tuple(
+        given[item.name].type() if item.name in given else dt.string
+        for item in function.arguments
+        if item.name in _OPEN
+    )
     return _declared(function, kinds)(**given)
 
 

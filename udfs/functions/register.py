@@ -6,7 +6,7 @@ DuckDB would put a traceback behind a raised error; the macros raise the bare se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import pyarrow as pa
@@ -79,38 +79,38 @@ class _Functions:
         image, boxes = types.IMAGE, f"{types.REGION}[]"
         side = ("double",) * 4
         return (
-            RawFunction("duckspect_predict", (image, "varchar", "varchar"), types.RAW_PREDICTION, self.predict),
-            RawFunction("duckspect_embed", (image, "varchar"), types.RAW_EMBEDDING, self.embed),
-            RawFunction("duckspect_anomaly_map", (image, "varchar"), types.RAW_PICTURE, self.anomaly_map),
+            RawFunction("duckspect_predict", (image, "varchar", "varchar", image), types.RAW_PREDICTION, self.predict),
+            RawFunction("duckspect_embed", (image, "varchar", image), types.RAW_EMBEDDING, self.embed),
+            RawFunction("duckspect_anomaly_map", (image, "varchar", image), types.RAW_PICTURE, self.anomaly_map),
             RawFunction("duckspect_image", (image,), types.RAW_INFO, self.image),
             RawFunction("duckspect_draw", (image, boxes), "blob", self.draw),
             RawFunction("duckspect_crop", (image, *side), "blob", self.crop),
         )
 
-    def predict(self, images: Column, models: Column, tasks: Column, queries: Column) -> pa.Array:
+    def predict(self, images: Column, models: Column, tasks: Column, beside: Column, queries: Column) -> pa.Array:
         from udfs.runtime import PREDICT
 
         def answer() -> pa.Array:
-            request, rows = _request(images, queries), models.to_pylist()
+            request, rows = _request(images, queries, beside), models.to_pylist()
             return predictions(self._scored(request, rows, tasks.to_pylist(), PREDICT))
 
         return _or_fault(answer, types.RAW_PREDICTION, len(images))
 
-    def embed(self, images: Column, models: Column, queries: Column) -> pa.Array:
+    def embed(self, images: Column, models: Column, beside: Column, queries: Column) -> pa.Array:
         from udfs.runtime import EMBED
 
         def answer() -> pa.Array:
-            request, rows = _request(images, queries), models.to_pylist()
+            request, rows = _request(images, queries, beside), models.to_pylist()
             return embeddings(outcome for _, outcome in self._scored(request, rows, [None] * len(rows), EMBED))
 
         return _or_fault(answer, types.RAW_EMBEDDING, len(images))
 
-    def anomaly_map(self, images: Column, models: Column, queries: Column) -> pa.Array:
+    def anomaly_map(self, images: Column, models: Column, beside: Column, queries: Column) -> pa.Array:
         from udfs.functions.pictures import heat
         from udfs.runtime import MAP
 
         def answer() -> pa.Array:
-            request, rows = _request(images, queries), models.to_pylist()
+            request, rows = _request(images, queries, beside), models.to_pylist()
             maps = [outcome.answer for _, outcome in self._scored(request, rows, ["anomaly"] * len(rows), MAP)]
             made = self._runtime().make(request, [None if found is None else heat(found) for found in maps])
             return faultless_pictures(made)
@@ -170,10 +170,14 @@ def _grouped(
     yield from groups.items()
 
 
-def _request(images: Column, queries: Column) -> PredictionRequest:
+def _request(images: Column, queries: Column, beside: Column | None = None) -> PredictionRequest:
     from udfs.runtime import PredictionRequest, Query
 
-    return PredictionRequest(sources(images), Query(**queries[0].as_py()))
+    found = sources(images)
+    if beside is not None:
+        pairs = zip(found, sources(beside), strict=True)
+        found = [image and (image if other is None else replace(image, reference=other)) for image, other in pairs]
+    return PredictionRequest(found, Query(**queries[0].as_py()))
 
 
 def _or_fault(answer: Callable[[], pa.Array], returns: str, rows: int) -> pa.Array:

@@ -25,6 +25,7 @@ from models_py.registry import Version, load_artifact
 from models_py.registry.compiled.folding import fold_batch_norms
 from models_py.registry.compiled.network import CompiledNetwork
 from udfs.runtime.devices import Device, places
+from udfs.runtime.image_reader import DecodedImage
 from udfs.runtime.output_kinds import A, OutputKind
 from udfs.runtime.results import PredictionResult
 
@@ -126,11 +127,16 @@ class Batcher:
         self._lock = threading.Lock()
         self._at_work = 0
         self._paces: defaultdict[str, _SingleImageTimes] = defaultdict(_SingleImageTimes)
-        self.prepare = model.prepare
+        self._prepare = model.prepare
         self.device = ",".join(dict.fromkeys(str(place.device) for place in self._places.all))
         side = model.spec.preprocess.size
         self.batch = self._most = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
         self._is_sized = False
+
+    def prepared(self, image: DecodedImage) -> PreparedInput:
+        """An image as the network takes it; any thread may do it."""
+        square = self._prepare(image.pixels, image.reference).permute(1, 2, 0).contiguous()
+        return PreparedInput(square, (image.pixels.shape[1], image.pixels.shape[2]))
 
     def _worker(self, model: Model, place: Device, precision: str, compiled: CompiledNetwork | None) -> DeviceWorker:
         """Of the modules each place has a copy, for they may keep state; the weights on one device are the same."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TypeVar
 
@@ -41,24 +42,46 @@ def pool() -> WorkerPool:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An image as SQL gave it."""
+    """An image as SQL gave it, with the reference image beside which it is to be judged, if there is one."""
 
     uri: str | None
     data: memoryview | None
+    reference: ImageSource | None = None
 
     @property
-    def key(self) -> str | int:
+    def key(self) -> Hashable:
         """What tells sources of one call apart without reading them."""
-        return self.uri if self.uri is not None else id(self.data)
+        own = self.uri if self.uri is not None else id(self.data)
+        return own if self.reference is None else (own, self.reference.key)
+
+    @property
+    def alone(self) -> ImageSource:
+        """The image without its reference."""
+        return self if self.reference is None else replace(self, reference=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The bytes of an image, and of its reference if it has one; the digest is of both."""
+
+    data: bytes
+    sha256: bytes
+    reference: bytes | None = None
+    reference_sha256: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        return _digest(self.sha256, self.reference_sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """An image with its hash."""
+    """An image with its hash, and the pixels of its reference if it has one."""
 
     sha256: bytes
     facts: ImageFacts
     pixels: torch.Tensor
+    reference: torch.Tensor | None = None
 
 
 class ImageReader:
@@ -69,15 +92,30 @@ class ImageReader:
         self._budget = MemoryBudget(_DECODED_BYTES)
         self._hashes: ByteCache[bytes] = ByteCache(_HASHES_KEPT)
 
-    def known_hash(self, source: ImageSource) -> bytes | None:
-        """The hash of a file that was read before and has not changed since."""
+    def known_digest(self, source: ImageSource) -> bytes | None:
+        """The digest of files that were read before and have not changed since."""
+        own = self._known_hash(source)
+        if own is None or source.reference is None:
+            return own
+        with _of_reference(source.reference):
+            other = self._known_hash(source.reference)
+        return None if other is None else _digest(own, other)
+
+    def _known_hash(self, source: ImageSource) -> bytes | None:
         if source.uri is None:
             return None
         identity = self.roots.open(source.uri).identity
         return None if identity is None else self._hashes.get(identity)
 
-    def read(self, source: ImageSource) -> tuple[bytes, bytes]:
-        """The bytes of an image and their hash."""
+    def read(self, source: ImageSource) -> ImageFiles:
+        """The bytes of an image and of its reference; an error about the reference says so."""
+        data, sha256 = self._read(source)
+        if source.reference is None:
+            return ImageFiles(data, sha256)
+        with _of_reference(source.reference):
+            return ImageFiles(data, sha256, *self._read(source.reference))
+
+    def _read(self, source: ImageSource) -> tuple[bytes, bytes]:
         if source.uri is None:
             data = bytes(source.data or b"")
             return data, hashlib.sha256(data).digest()
@@ -88,16 +126,45 @@ class ImageReader:
             self._hashes.put(file.identity, digest, _HASH_SIZE)
         return data, digest
 
-    def decoded(self, data: bytes, digest: bytes, use: Callable[[DecodedImage], T]) -> T:
+    def decoded(self, files: ImageFiles, use: Callable[[DecodedImage], T]) -> T:
         """Decode and use an image while there is room for its pixels; what is returned must be small."""
-        facts = probe(data, _LIMITS)
-        if min(facts.width, facts.height) < _SMALLEST:
-            raise ImageError(
-                f"{facts.format}: {facts.width} x {facts.height} pixels are too few, "
-                f"an image needs {_SMALLEST} x {_SMALLEST}"
-            )
-        with self._budget.lend(facts.width * facts.height * _BYTES_A_PIXEL):
-            return use(DecodedImage(digest, facts, decode(data, _LIMITS)))
+        facts = _probed(files.data)
+        pixels = facts.width * facts.height
+        if files.reference is not None:
+            with _of_reference():
+                other = _probed(files.reference)
+            pixels += other.width * other.height
+        with self._budget.lend(pixels * _BYTES_A_PIXEL):
+            image = decode(files.data, _LIMITS)
+            if files.reference is None:
+                return use(DecodedImage(files.sha256, facts, image))
+            with _of_reference():
+                reference = decode(files.reference, _LIMITS)
+            return use(DecodedImage(files.sha256, facts, image, reference))
+
+
+def _digest(own: bytes, other: bytes) -> bytes:
+    return hashlib.sha256(own + other).digest() if other else own
+
+
+def _probed(data: bytes) -> ImageFacts:
+    facts = probe(data, _LIMITS)
+    if min(facts.width, facts.height) < _SMALLEST:
+        raise ImageError(
+            f"{facts.format}: {facts.width} x {facts.height} pixels are too few, "
+            f"an image needs {_SMALLEST} x {_SMALLEST}"
+        )
+    return facts
+
+
+@contextmanager
+def _of_reference(source: ImageSource | None = None) -> Iterator[None]:
+    """Say of an error that the reference image is at fault."""
+    try:
+        yield
+    except ImageError as error:
+        name = f" {source.uri}" if source is not None and source.uri and source.uri not in str(error) else ""
+        raise ImageError(f"its reference image{name}: {error}") from error
 
 
 class ContentClaims:

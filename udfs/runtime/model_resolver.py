@@ -22,6 +22,7 @@ from models_py.registry import Version, find, list_versions, thresholds
 from udfs.runtime.batcher import Batcher
 from udfs.runtime.calls import Query
 from udfs.runtime.devices import use_threads
+from udfs.runtime.image_reader import ImageSource
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,6 +65,16 @@ class LoadedModel:
     def key(self) -> Key:
         """What answers depend on, beside the image."""
         return _key(self.version, self.thresholds)
+
+    def refusal(self, source: ImageSource) -> str | None:
+        """Why the model cannot judge an image as it is given: it needs the image's reference."""
+        if source.reference is not None or not self.version.needs_reference_image:
+            return None
+        return (
+            f"{source.uri or 'the image'} has no reference image (golden board), and {self.version.reference} judges "
+            f"an image beside its reference. Name one with reference := ..., or load the pair so that raw.templates "
+            f"links them"
+        )
 
 
 class ModelResolver:

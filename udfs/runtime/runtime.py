@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import duckdb
@@ -24,6 +24,7 @@ from udfs.runtime.image_reader import ContentClaims, DecodedImage, ImageReader, 
 from udfs.runtime.inference_log import InferenceLog
 from udfs.runtime.model_resolver import LoadedModel, ModelResolver
 from udfs.runtime.output_kinds import OutputKind
+from udfs.runtime.references import ReferenceResolver
 from udfs.runtime.results import PredictionResult
 from udfs.runtime.single_images import Look, SingleImages
 
@@ -85,6 +86,7 @@ class Runtime:
         self.models = ModelResolver(cursor)
         self.images = ImageReader(AllowedRoots(folders, uris))
         self.calls = Calls()
+        self._references = ReferenceResolver(cursor, uris)
         self._results: ByteCache[PredictionResult[Any]] = ByteCache(_RESULTS_KEPT)
         self._journal = InferenceLog(cursor) if is_writable else None
         self._latest: Query | None = None
@@ -120,14 +122,13 @@ class Runtime:
         """Answer by a model."""
         started = time.perf_counter()
         with self._started(request) as call:
+            request = replace(request, sources=self._references.beside(request.sources, loaded.version))
             work: _CallState[A] = _CallState(call, (loaded.key, kind.name))
 
             def ask(source: ImageSource) -> _SourceState[A]:
-                def prepare(found: DecodedImage) -> PreparedInput:
-                    size = (found.pixels.shape[1], found.pixels.shape[2])
-                    return PreparedInput(loaded.engine.prepare(found.pixels).permute(1, 2, 0).contiguous(), size)
-
-                return self._attempt(source, work, prepare)
+                if refusal := loaded.refusal(source):
+                    return _SourceState(outcome=PredictionResult(error=refusal))
+                return self._attempt(source, work, loaded.engine.prepared)
 
             self._gather(request, work, ask, _BatchQueue(self._results, loaded, kind, work))
             outcomes = _in_order(request, work)
@@ -157,7 +158,7 @@ class Runtime:
 
     def direct(self, look: Look[Facts]) -> SingleImages[Facts]:
         """For single images outside of any query, with `look` at each."""
-        return SingleImages(self.images, self._results, look)
+        return SingleImages(self.images, self._results, self._references, look)
 
     def known(
         self, request: PredictionRequest, reference: str | None, task: str | None, kind: OutputKind[A]
@@ -166,11 +167,12 @@ class Runtime:
         with self._started(request):
             version, key = self.models.key(reference, request.query, task)
             sources = [source for source in request.sources if source is not None]
-            return version, sources, [self._is_cached(source, (key, kind.name)) for source in sources]
+            judged = [source for source in self._references.beside(sources, version) if source is not None]
+            return version, sources, [self._is_cached(source, (key, kind.name)) for source in judged]
 
     def _is_cached(self, source: ImageSource, key: Hashable) -> bool:
         try:
-            digest = self.images.known_hash(source)
+            digest = self.images.known_digest(source)
         except ImageError:
             return False
         return digest is not None and (key, digest) in self._results
@@ -204,7 +206,7 @@ class Runtime:
     def _known(self, source: ImageSource, work: _CallState[A]) -> _SourceState[A] | None:
         """The outcome of a source that needs no reading: it may not be opened, or was answered before."""
         try:
-            digest = self.images.known_hash(source)
+            digest = self.images.known_digest(source)
         except ImageError as error:
             return _SourceState(outcome=PredictionResult(error=str(error)))
         return None if digest is None else self._cached(digest, work)
@@ -222,13 +224,14 @@ class Runtime:
         """Read, hash, decode and use; whatever is wrong with one image stays with it."""
         digest = None
         try:
-            data, digest = self.images.read(source)
+            files = self.images.read(source)
+            digest = files.digest
             cached = self._cached(digest, work)
             if cached is not None:
                 return cached
             if not work.claims.take(digest):
                 return _SourceState(digest)
-            found = self.images.decoded(data, digest, use)
+            found = self.images.decoded(files, use)
         except ImageError as error:
             return _SourceState(digest, PredictionResult(error=str(error)))
         except Exception as error:  # one odd image must not cost the others their answers

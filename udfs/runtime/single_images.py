@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from models_py.errors import DuckspectError, ImageError
-from udfs.runtime.batcher import BatchResult, PreparedInput
+from udfs.runtime.batcher import BatchResult
 from udfs.runtime.byte_cache import ByteCache
 from udfs.runtime.image_reader import DecodedImage, ImageReader, ImageSource, pool
 from udfs.runtime.model_resolver import LoadedModel
 from udfs.runtime.output_kinds import OutputKind
+from udfs.runtime.references import ReferenceResolver
 from udfs.runtime.results import PredictionResult
 
 A = TypeVar("A")
@@ -63,8 +64,15 @@ class _ReadImage(Generic[A, Facts, Kept]):
 class SingleImages(Generic[Facts]):
     """Answers single images through the caches and batchers of all queries."""
 
-    def __init__(self, images: ImageReader, results: ByteCache[PredictionResult[Any]], look: Look[Facts]) -> None:
+    def __init__(
+        self,
+        images: ImageReader,
+        results: ByteCache[PredictionResult[Any]],
+        references: ReferenceResolver,
+        look: Look[Facts],
+    ) -> None:
         self._images = images
+        self._references = references
         self._results = results
         self._look = look
         self._facts: ByteCache[Facts] = ByteCache(_FACTS_KEPT)
@@ -117,23 +125,25 @@ class SingleImages(Generic[Facts]):
     def _read(
         self, source: ImageSource, model: LoadedModel, kind: OutputKind[A], keep: Keep[Facts, Kept]
     ) -> _ReadImage[A, Facts, Kept]:
-        data, digest = self._images.read(source)
+        beside = self._references.beside([source], model.version)[0] or source
+        if refusal := model.refusal(beside):
+            raise ImageError(refusal)
+        files = self._images.read(beside)
+        data, digest = files.data, files.digest
         known: PredictionResult[A] | None = self._results.get(_key(model, kind, digest))
-        facts = self._facts.get(digest)
+        facts = self._facts.get(files.sha256)
         if known is not None and facts is not None:
             return _ReadImage(digest, len(data), facts, keep(data, facts), known)
 
         def use(image: DecodedImage) -> _ReadImage[A, Facts, Kept]:
             result: PredictionResult[A] | Future[BatchResult[A]] | None = known
             if result is None:  # the device first: there is more to be found while it computes
-                square = model.engine.prepare(image.pixels).permute(1, 2, 0).contiguous()
-                size = (image.pixels.shape[1], image.pixels.shape[2])
-                result = model.engine.submit(kind, model.thresholds, [PreparedInput(square, size)])
+                result = model.engine.submit(kind, model.thresholds, [model.engine.prepared(image)])
             facts, room = self._look(image)
-            self._facts.put(digest, facts, room)
+            self._facts.put(files.sha256, facts, room)
             return _ReadImage(digest, len(data), facts, keep(data, facts), result)
 
-        return self._images.decoded(data, digest, use)
+        return self._images.decoded(files, use)
 
 
 def _single(

@@ -50,16 +50,16 @@ def validated(form: type[M], body: bytes, *, status: int = 422) -> M:
         raise RequestError(status, sentence(error.errors(include_url=False, include_input=False))) from error
 
 
-def decoded(text: str) -> bytes:
+def decoded(text: str, name: str = "image") -> bytes:
     """An image from its base64, or from a data URL."""
     try:
         return pybase64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RequestError(422, f"'image' is not base64: {error}.") from error
+        raise RequestError(422, f"{name!r} is not base64: {error}.") from error
 
 
-async def multipart(call: Call, size: int, most_fields: int) -> tuple[bytes, dict[str, str]]:
-    """The image of a form, and its other fields."""
+async def multipart(call: Call, size: int, most_fields: int) -> tuple[bytes, bytes | None, dict[str, str]]:
+    """The image of a form, its reference image if there is one, and the other fields."""
     charset = parse_options_header(call.headers.get("content-type", ""))[1].get(b"charset", b"utf-8")
     if charset.lower() not in (b"utf-8", b"utf8"):  # some of Python's take minutes
         raise RequestError(415, f"The form must be in UTF-8, but is in {charset[:40].decode('latin-1')!r}.")
@@ -68,13 +68,16 @@ async def multipart(call: Call, size: int, most_fields: int) -> tuple[bytes, dic
     return await asyncio.to_thread(asyncio.run, _parts(call, most_fields))
 
 
-async def _parts(call: Call, most_fields: int) -> tuple[bytes, dict[str, str]]:
+async def _parts(call: Call, most_fields: int) -> tuple[bytes, bytes | None, dict[str, str]]:
     try:
-        async with call.form(max_files=1, max_fields=most_fields, max_part_size=_LONGEST_FIELD) as form:
+        async with call.form(max_files=2, max_fields=most_fields, max_part_size=_LONGEST_FIELD) as form:
             image = form.get("image")
             if not isinstance(image, UploadFile):
                 raise RequestError(422, "The form needs a file named 'image'.")
-            return await image.read(), {name: value for name, value in form.items() if isinstance(value, str) and value}
+            reference = form.get("reference")
+            golden = await reference.read() if isinstance(reference, UploadFile) else None
+            fields = {name: value for name, value in form.items() if isinstance(value, str) and value}
+            return await image.read(), golden or None, fields
     except (MultiPartException, ValueError) as error:
         raise RequestError(400, f"The form cannot be read: {error}") from error
 

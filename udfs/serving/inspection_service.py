@@ -60,10 +60,14 @@ class InspectionRequest:
     station_id: str | None = None
     product_type: str | None = None
     captured_at: datetime | None = None
+    golden: bytes | None = None
+    reference_uri: str | None = None
+    """The reference image (golden board) beside which it is to be judged: `golden` if it was sent, else at this URI."""
 
     @property
     def source(self) -> ImageSource:
-        return ImageSource(self.uri, None) if self.data is None else ImageSource(None, memoryview(self.data))
+        beside = _source(self.golden, self.reference_uri)
+        return replace(_source(self.data, self.uri), reference=beside if self.golden or self.reference_uri else None)
 
     @property
     def is_inspection(self) -> bool:
@@ -164,7 +168,7 @@ class InspectionService:
     async def drawn(self, request: InspectionRequest, verdict: RecordedVerdict) -> bytes:
         """The image with its defects drawn on it, as PNG."""
         visible = [defect for defect in verdict.defects if defect["x1"] is not None]
-        image = PredictionRequest([request.source], _OUTSIDE)
+        image = PredictionRequest([request.source.alone], _OUTSIDE)
         made = await asyncio.to_thread(self._runtime.make, image, [drawing(visible)])
         if made[0].answer is None:
             raise UnusableImageError(made[0].error or "cannot be drawn")
@@ -196,6 +200,10 @@ class InspectionService:
         if result.kept is None:
             return f"urn:sha256:{result.facts['sha256']}"
         return await asyncio.wrap_future(result.kept)
+
+
+def _source(data: bytes | None, uri: str | None) -> ImageSource:
+    return ImageSource(uri, None) if data is None else ImageSource(None, memoryview(data))
 
 
 def _common(request: InspectionRequest, model: LoadedModel, uri: str, *parts: object) -> VerdictRecord:

@@ -44,7 +44,11 @@ _BODY = {
             "schema": {
                 "type": "object",
                 "required": ["image"],
-                "properties": {"image": {"type": "string", "format": "binary"}, **_FIELDS},
+                "properties": {
+                    "image": {"type": "string", "format": "binary"},
+                    "reference": {"type": "string", "format": "binary"},
+                    **_FIELDS,
+                },
             }
         },
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -151,14 +155,15 @@ async def _inspection_request(reference: str, call: Call, context: forms.QueryPa
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     given = context.model_dump(exclude={"picture"}, exclude_none=True)
     data: bytes | None = None
+    golden: bytes | None = None
     uri: str | None = None
     body = await call.body()
     if kind == "application/json":
-        form, data = await apart(len(body), _from_json, body)
+        form, data, golden = await apart(len(body), _from_json, body)
         uri = form.uri
-        given |= form.model_dump(exclude={"image", "uri"}, exclude_none=True)
+        given |= form.model_dump(exclude={"image", "uri", "reference"}, exclude_none=True)
     elif kind == "multipart/form-data":
-        data, fields = await multipart(call, len(body), len(_FIELDS))
+        data, golden, fields = await multipart(call, len(body), len(_FIELDS))
         given |= _context(fields)
     elif kind == "application/octet-stream" or kind.startswith("image/"):
         data = body
@@ -171,14 +176,16 @@ async def _inspection_request(reference: str, call: Call, context: forms.QueryPa
     if uri is None and not data:
         raise RequestError(422, "The image is empty.")
     request_id, client = call.scope["state"]["request_id"], token_of(call.scope).name
-    return InspectionRequest(reference, request_id, client, named_by_client(call.scope), data or None, uri, **given)
+    named = named_by_client(call.scope)
+    return InspectionRequest(reference, request_id, client, named, data or None, uri, golden=golden, **given)
 
 
-def _from_json(body: bytes) -> tuple[forms.PredictRequest, bytes | None]:
+def _from_json(body: bytes) -> tuple[forms.PredictRequest, bytes | None, bytes | None]:
     form = validated(forms.PredictRequest, body)
     if (form.image is None) == (form.uri is None):
         raise RequestError(422, "The body needs either 'image', the file in base64, or 'uri'.")
-    return form, None if form.image is None else decoded(form.image)
+    golden = None if form.reference is None else decoded(form.reference, "reference")
+    return form, None if form.image is None else decoded(form.image), golden
 
 
 def _context(fields: dict[str, str]) -> dict[str, Any]:

@@ -22,6 +22,12 @@ class InspectionContext(BaseModel):
     station_id: str | None = Field(None, max_length=_MOST, description="Inspection station on the line")
     product_type: str | None = Field(None, max_length=_MOST, description="Product or part number")
     captured_at: datetime | None = Field(None, description="When the picture was taken; now if left out")
+    reference_uri: str | None = Field(
+        None,
+        max_length=4096,
+        description="Path or URL of the reference image (golden board), for models that were trained with references; "
+        "the one that raw.templates links to the image if left out",
+    )
 
     @field_validator("captured_at")
     @classmethod
@@ -41,6 +47,7 @@ class PredictRequest(InspectionContext):
     """An image as base64 or as the URI of a file that the server may open."""
 
     image: str | None = Field(None, description="The image file in base64")
+    reference: str | None = Field(None, description="The file of the reference image in base64")
     uri: str | None = Field(
         None,
         max_length=4096,

@@ -49,7 +49,7 @@ class _ExportedNetwork(nn.Module):
 
 def export_onnx(model: Model, file: Path, batch: torch.Tensor, *, tolerance: float = _TOLERANCE) -> float:
     """Write the model, compare both on a prepared batch, and return the largest difference relative to the range."""
-    if model.task == "detect" and find_architecture("detect", model.spec.architecture).family != "yolo":
+    if find_architecture(model.task, model.spec.architecture).family == "torchvision_detection":
         raise RegistryError(
             f"{model.spec.architecture}: torchvision's detectors cannot be exported to ONNX with a batch of any size. "
             f"Train a YOLO to export one."

@@ -80,3 +80,11 @@ def ssdlite320_mobilenet_v3_large(classes: int, image_size: int = 320) -> nn.Mod
 
     fixed("ssdlite320_mobilenet_v3_large", image_size, 320)
     return TorchvisionDetector(build(weights=None, weights_backbone=None, num_classes=classes + 1))
+
+
+@architecture("detect", family="difference", reference="same", epochs=30, learning_rate=2e-3, zoom=0.0, shift=0.0)
+def difference(classes: int, image_size: int = 640) -> nn.Module:  # noqa: ARG001 - its windows are of one size
+    """A small network that looks at each place where the image differs from its reference image."""
+    from models_py.tasks.detect.difference import DifferenceNetwork
+
+    return DifferenceNetwork(classes)

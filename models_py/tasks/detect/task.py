@@ -96,7 +96,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
         raise DuckspectError("query: detection learns from boxes, but no row has one.")
     is_yolo = job.architecture.family == "yolo"
     preprocess = Preprocess.by(options, letterbox=True)
-    if is_yolo:
+    if is_yolo or job.architecture.family == "difference":
         preprocess = replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     build: dict[str, Any] = {} if is_yolo else {"image_size": options.image_size}
     network = job.architecture.build(len(labels), **build)

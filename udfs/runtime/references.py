@@ -1,0 +1,67 @@
+"""Which reference image (golden board) stands beside an image when a model that compares the two judges it.
+
+The one that the caller names; else the one that `raw.templates` links to the image. All images of a call are looked up
+with one query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from models_py.datasets.references import linked_references
+from models_py.warehouse.location import StoredUris
+from udfs.runtime.image_reader import ImageSource
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from models_py.registry import Version
+
+_IDS = """
+select uri, sha256 from raw.files where sha256 is not null and uri in (select unnest($uris::varchar[]))
+union all
+select uri, image_id from raw.inspections where uri in (select unnest($uris::varchar[]))
+"""
+
+
+class ReferenceResolver:
+    """Puts reference images beside images, for the models that need them."""
+
+    def __init__(
+        self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]], uris: StoredUris
+    ) -> None:
+        self._cursor = cursor
+        self._uris = uris
+
+    def beside(self, sources: Sequence[ImageSource | None], version: Version) -> list[ImageSource | None]:
+        """The images with their references if the version needs any, else without; one that has none stays alone."""
+        if not version.needs_reference_image:
+            return [source and source.alone for source in sources]
+        found = self._found([source for source in sources if source is not None and source.reference is None])
+        return [
+            source and (source if source.reference is not None else replace(source, reference=found.get(source.key)))
+            for source in sources
+        ]
+
+    def _found(self, sources: Sequence[ImageSource]) -> dict[object, ImageSource]:
+        if not sources:
+            return {}
+        with self._cursor() as con:
+            ids = self._image_ids(con, sources)
+            linked = linked_references(con, list(set(ids.values())))
+        return {key: ImageSource(linked[image_id], None) for key, image_id in ids.items() if image_id in linked}
+
+    def _image_ids(self, con: duckdb.DuckDBPyConnection, sources: Sequence[ImageSource]) -> dict[object, str]:
+        """The hash of each image by its key: of bytes by computing it, of files as the warehouse knows it."""
+        ids: dict[object, str] = {
+            source.key: hashlib.sha256(source.data).hexdigest() for source in sources if source.data is not None
+        }
+        keys = {self._uris.normal(source.uri): source.key for source in sources if source.uri is not None}
+        if keys:
+            rows = con.execute(_IDS, {"uris": list(keys)}).fetchall()
+            ids |= {keys[uri]: image_id for uri, image_id in rows}
+        return ids
