@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 
 from models_py.datasets import DatasetRow
 from models_py.datasets.augment import Augment
+from models_py.datasets.training_tiles import TrainingTile, training_tiles
 from models_py.errors import ImageError
 from models_py.images.decode import decode, decode_mask, open_bytes
 from models_py.images.regions import Polygon, fill_polygon
+from models_py.images.tiles import cut_tile
 from models_py.model.preprocess import NO_REFERENCE, Preprocess, Size
 
 _CACHE_BYTES = 2 << 30
@@ -49,7 +52,7 @@ class PreparedImages:
         masks: bool = False,
         workers: int = 0,
     ) -> None:
-        self.rows = tuple(rows)
+        self.images = tuple(rows)
         self.labels = tuple(labels)
         self.preprocess = preprocess
         self._masks = masks
@@ -57,6 +60,16 @@ class PreparedImages:
         self._cache: dict[int, PreparedImage] = {}
         self._free_bytes = _CACHE_BYTES
         self._lock = threading.Lock()
+        self._decoding: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+
+    @cached_property
+    def rows(self) -> tuple[DatasetRow, ...]:
+        """The row of each example: an image, or where images are cut a tile of one."""
+        return tuple(tile.row for tile in self._tiles) if self.preprocess.tile else self.images
+
+    @cached_property
+    def _tiles(self) -> list[TrainingTile]:
+        return training_tiles(self.images, self.preprocess)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,35 +78,67 @@ class PreparedImages:
         """Decode and prepare one row's image, or take it from the cache."""
         if (cached := self._cache.get(index)) is not None:
             return cached
+        if self.preprocess.tile:
+            return self._cut(index)
         sample = self._prepare(self.rows[index])
+        self._keep(index, sample)
+        return sample
+
+    def _keep(self, index: int, sample: PreparedImage) -> None:
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with self._lock:
             if size <= self._free_bytes and index not in self._cache:
                 self._free_bytes -= size
                 self._cache[index] = sample
-        return sample
+
+    def _cut(self, index: int) -> PreparedImage:
+        """A tile. All tiles of its image are cut at once and kept while there is room: large images decode slowly."""
+        number = self._tiles[index].number
+        with self._decoding[number]:
+            if (cached := self._cache.get(index)) is not None:
+                return cached
+            image, reference = self.read(self.images[number])
+            pixels = self.preprocess.see(image, reference)
+            size = (image.shape[1], image.shape[2])
+            mask = class_mask(self.images[number], self.labels, size) if self._masks else None
+            for other, tile in enumerate(self._tiles):
+                if tile.number == number and other != index:
+                    self._keep(other, self._tile(tile, pixels, mask))
+            sample = self._tile(self._tiles[index], pixels, mask)
+            self._keep(index, sample)
+            return sample
+
+    def _tile(self, tile: TrainingTile, pixels: Array, mask: Array | None) -> PreparedImage:
+        side = self.preprocess.size
+        image, part = (None if whole is None else cut_tile(whole, tile.place, side) for whole in (pixels, mask))
+        return self._labelled(tile.row, (side, side), np.asarray(image), part)
 
     def _prepare(self, row: DatasetRow) -> PreparedImage:
-        image = read_image(row.image)
+        image, reference = self.read(row)
         size = (image.shape[1], image.shape[2])
+        mask = self._class_mask(row, size) if self._masks else None
+        return self._labelled(row, size, self.preprocess(image, reference).permute(1, 2, 0).numpy(), mask)
+
+    def _labelled(self, row: DatasetRow, size: Size, image: Array, mask: Array | None) -> PreparedImage:
         numbers = {label: number for number, label in enumerate(self.labels)}
         known = [i for i, label in enumerate(row.labels) if label in numbers]
         boxes = np.array([row.boxes[i] for i in known] if row.boxes else [], np.float32).reshape(-1, 4)
         return PreparedImage(
             row=row,
-            image=self.preprocess(image, self._reference(row)).permute(1, 2, 0).numpy(),
+            image=image,
             size=size,
-            mask=self._class_mask(row, size) if self._masks else None,
+            mask=mask,
             boxes=self.preprocess.boxes_in(boxes, size) if len(boxes) else boxes,
             labels=np.array([numbers[row.labels[i]] for i in known], np.int64),
         )
 
-    def _reference(self, row: DatasetRow) -> torch.Tensor | None:
+    def read(self, row: DatasetRow) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Decode the image of a row, and its reference if it is to be seen beside it."""
         if not self.preprocess.reference:
-            return None
+            return read_image(row.image), None
         if not row.reference:
             raise ImageError(f"{row.image}: {NO_REFERENCE}")
-        return read_image(row.reference)
+        return read_image(row.image), read_image(row.reference)
 
     def _class_mask(self, row: DatasetRow, size: Size) -> Array:
         return self.preprocess.fit_mask(class_mask(row, self.labels, size))

@@ -16,8 +16,11 @@ from models_py.progress import Counted, no_progress
 def predict_rows(
     model: Model, data: PreparedImages, *, batch: int = 16, pixels: bool = False, progress: Counted = no_progress
 ) -> Iterator[tuple[DatasetRow, Prediction]]:
-    """Yield every row with the model's prediction."""
+    """Yield every row with the model's prediction; where images are cut into tiles, of the whole image."""
     model.network.eval()
+    if model.spec.preprocess.tile:
+        yield from _by_tiles(model, data, pixels=pixels, progress=progress)
+        return
     done = 0
     for samples in data.batches(range(len(data)), batch):
         with torch.inference_mode():
@@ -26,6 +29,14 @@ def predict_rows(
         yield from zip((sample.row for sample in samples), found, strict=True)
         done += len(samples)
         progress(done, len(data))
+
+
+def _by_tiles(
+    model: Model, data: PreparedImages, *, pixels: bool, progress: Counted
+) -> Iterator[tuple[DatasetRow, Prediction]]:
+    for done, row in enumerate(data.images, 1):
+        yield row, model.judge_tiles(*data.read(row), pixels=pixels)
+        progress(done, len(data.images))
 
 
 def image_rates(predictions: Sequence[tuple[DatasetRow, Prediction]], model: Model) -> dict[str, float | None]:

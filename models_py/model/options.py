@@ -77,6 +77,14 @@ class TrainingOptions:
         "See each image beside its reference image (golden board): none, or same where both show the part in one place",
         choices=REFERENCES,
     )
+    tile: int = option(
+        0,
+        "Cut images into squares of so many pixels at full resolution, which the network sees in place of the whole "
+        "image; 0 is off",
+        low=0,
+        high=LARGEST_SIDE,
+    )
+    overlap: float = option(0.2, "Share of a tile that its neighbour sees too", low=0, high=0.8)
     clahe: float = option(0.0, "Contrast limit of CLAHE, for low-contrast parts; 0 is off", low=0)
     escape_cost: float = option(10.0, "Cost of one defect let through, for the operating threshold", low=0)
     overkill_cost: float = option(1.0, "Cost of one good part rejected", low=0)

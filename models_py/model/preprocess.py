@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from models_py.errors import ImageError
 from models_py.images.references import beside_reference
+from models_py.images.tiles import TilePlace, cut_tile, tile_places
 from models_py.model.options import TrainingOptions
 
 NO_REFERENCE = "has no reference image (golden board), but the model judges an image beside its reference"
@@ -26,7 +28,8 @@ class Preprocess:
     """CLAHE if asked for, then a square of `size` pixels, stretched or letterboxed; normalised on the device.
 
     With a `reference` (how it is laid onto the image) the three channels are the image, its reference image and their
-    difference, so that first weights for colours still fit.
+    difference, so that first weights for colours still fit. With `tile` an image is not scaled but cut into squares of
+    `size` pixels, of which neighbours share `overlap`.
     """
 
     size: int
@@ -35,16 +38,43 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     reference: str = ""
+    tile: bool = False
+    overlap: float = 0.2
 
     @classmethod
     def by(cls, options: TrainingOptions, *, letterbox: bool = False) -> Preprocess:
         """The preprocessing that training options ask for."""
         reference = "" if options.reference == "none" else options.reference
-        return cls(options.image_size, letterbox, options.clahe, reference=reference)
+        return cls(
+            options.tile or options.image_size,
+            letterbox,
+            options.clahe,
+            reference=reference,
+            tile=options.tile > 0,
+            overlap=options.overlap,
+        )
 
     def __call__(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
-        """Turn a uint8 RGB image (3, height, width) into uint8 (3, size, size), laid out channels last."""
-        return torch.from_numpy(self.fit(self.see(image, reference))).permute(2, 0, 1)
+        """Turn a uint8 RGB image (3, height, width) into uint8 (3, size, size), laid out channels last.
+
+        Of an image that is judged by tiles, the one in its middle.
+        """
+        pixels = self.see(image, reference)
+        if self.tile:
+            middle = TilePlace(*(max(length - self.size, 0) // 2 for length in pixels.shape[:2]))
+            return torch.from_numpy(cut_tile(pixels, middle, self.size)).permute(2, 0, 1)
+        return torch.from_numpy(self.fit(pixels)).permute(2, 0, 1)
+
+    def tiles(
+        self, image: torch.Tensor, reference: torch.Tensor | None, at_once: int
+    ) -> Iterator[tuple[list[TilePlace], torch.Tensor]]:
+        """The tiles of a decoded image, in batches of uint8 (n, 3, size, size) with their places."""
+        pixels = self.see(image, reference)
+        places = tile_places((pixels.shape[0], pixels.shape[1]), self.size, self.overlap)
+        for start in range(0, len(places), at_once):
+            some = places[start : start + at_once]
+            cut = np.stack([cut_tile(pixels, place, self.size) for place in some])
+            yield some, torch.from_numpy(cut).permute(0, 3, 1, 2)
 
     def see(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> np.ndarray[Any, Any]:
         """What of a decoded image and its reference is brought to the square: (height, width, 3)."""

@@ -7,44 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
+from models_py.model.prediction import Array as Array
+from models_py.model.prediction import Prediction as Prediction
+from models_py.model.prediction import Region as Region
 from models_py.model.preprocess import Preprocess, Size
+from models_py.model.tiles import TILES_AT_ONCE, PlacedPrediction, merge_tiles
 from models_py.model.verdict import GOOD
 
-Array = np.ndarray[Any, Any]
 Outputs = tuple[torch.Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """One defect: its box in pixels of the image, and for masks the pixels inside that box."""
-
-    label: str
-    confidence: float
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    area: float
-    mask: Array | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a model says of one image; `score` is how defective it is, what the operating threshold is compared with.
-
-    Label and confidence are None where nothing can be decided: see `models_py.model.verdict`.
-    """
-
-    label: str | None
-    confidence: float | None
-    score: float
-    regions: tuple[Region, ...] = ()
-    probabilities: dict[str, float] = field(default_factory=dict)
-    pixels: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +100,26 @@ class Model(ABC):
         """Judge decoded images, each beside its reference if there are any, in one batch."""
         if not images:
             return []
-        pairs = zip(images, references or [None] * len(images), strict=True)
+        pairs = list(zip(images, references or [None] * len(images), strict=True))
+        if self.spec.preprocess.tile:
+            return [self.judge_tiles(image, reference, pixels=pixels) for image, reference in pairs]
         batch = torch.stack([self.prepare(image, reference) for image, reference in pairs]).to(self.device)
         with torch.inference_mode():
             outputs = self.forward(batch)
         return self.interpret(outputs, [(image.shape[1], image.shape[2]) for image in images], pixels=pixels)
+
+    def judge_tiles(
+        self, image: torch.Tensor, reference: torch.Tensor | None = None, *, pixels: bool = False
+    ) -> Prediction:
+        """Judge a decoded image by its tiles, a few at a time."""
+        side = self.spec.preprocess.size
+        found: list[PlacedPrediction] = []
+        for places, batch in self.spec.preprocess.tiles(image, reference, TILES_AT_ONCE):
+            with torch.inference_mode():
+                outputs = self.forward(batch.to(self.device))
+            judged = self.interpret(outputs, [(side, side)] * len(places), pixels=pixels)
+            found += [PlacedPrediction(place, each) for place, each in zip(places, judged, strict=True)]
+        return merge_tiles(self.spec, found, (image.shape[1], image.shape[2]), pixels=pixels)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that, with the spec, are the model."""

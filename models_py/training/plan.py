@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+SMALLEST_TILE = 32
+"""The least side of a tile, as of an image that a network sees."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """Everything that determines a training's result."""
@@ -56,6 +60,10 @@ def plan(
     check_name(name)
     chosen = find_architecture(task, architecture)
     parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
+    if parsed.tile:
+        if parsed.tile < SMALLEST_TILE:
+            raise DuckspectError(f"tile: must be 0 or at least {SMALLEST_TILE}, but is {parsed.tile}.")
+        parsed = dataclasses.replace(parsed, image_size=parsed.tile)
     if chosen.family == "yolo":
         ultralytics()
     chosen = with_trunk(chosen, parsed)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models_py.files.durable import put_in_place
-from models_py.images.decode import open_bytes
+from models_py.images.decode import decode, open_bytes
+from models_py.images.encode import encode_png
 from models_py.metrics.evaluation import evaluate_model
 from models_py.model.options import TrainingOptions, as_dict
 from models_py.model.trained_model import Model
@@ -89,7 +90,7 @@ def _carry_out(
             # Stored before it is registered: a build may have the warehouse for longer than we wait.
             keep_result(run.folder, *result, planned.options)
         model, metrics, threshold = result
-        golden = [_golden_image(item) for item in planned.dataset.sample("val", GOLDEN_IMAGES)]
+        golden = [_golden_image(item, planned.options.tile) for item in planned.dataset.sample("val", GOLDEN_IMAGES)]
         origin = Origin(as_dict(planned.options), metrics, planned.dataset, _parent(planned), run.run_id)
         return run.register(model, golden, threshold, origin)
     except BaseException as error:
@@ -118,9 +119,19 @@ def fit_plan(
     return model, {**first.metrics, **task.at_threshold(first.predictions, model)}, replace(threshold, scores=scores)
 
 
-def _golden_image(row: DatasetRow) -> GoldenImage:
-    image = open_bytes(row.image)
-    return (image, open_bytes(row.reference)) if row.reference else image
+def _golden_image(row: DatasetRow, tile: int) -> GoldenImage:
+    image = _middle(row.image, tile)
+    return (image, _middle(row.reference, tile)) if row.reference else image
+
+
+def _middle(uri: str, tile: int) -> bytes:
+    """An image file; where images are cut into tiles its middle one, for whole ones may be large."""
+    data = open_bytes(uri)
+    if not tile:
+        return data
+    image = decode(data)
+    top, left = (max(length - tile, 0) // 2 for length in image.shape[1:])
+    return encode_png(image[:, top : top + tile, left : left + tile])
 
 
 def _parent(planned: TrainingPlan) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from models_py.datasets import DatasetRow, read_parquet
-from models_py.datasets.prepared_images import read_image
+from models_py.datasets.prepared_images import PreparedImages, read_image
 from models_py.model.devices import half
 from models_py.model.preprocess import Preprocess, resize
 from models_py.model.tensors import read_tensors, write_tensors
@@ -46,6 +46,9 @@ class YoloRows(YOLODataset):
         self._progress = progress
         self._labels = {label: number for number, label in enumerate(labels)}
         self._preprocess = see
+        self._cut = PreparedImages(rows, labels, see) if see.tile else None
+        if self._cut is not None:
+            self._rows = self._cut.rows
         self._decoded: dict[int, np.ndarray[Any, Any]] = {}
         super().__init__(
             img_path="", task="detect", data={"names": dict(enumerate(labels)), "channels": 3}, **arguments
@@ -88,6 +91,8 @@ class YoloRows(YOLODataset):
         """What the network sees of the image, as BGR, kept in memory while it fits."""
         if (kept := self._decoded.get(index)) is not None:
             return kept
+        if self._cut is not None:
+            return np.ascontiguousarray(self._cut[index].image[..., ::-1])
         row = self._rows[index]
         reference = read_image(row.reference) if self._preprocess.reference and row.reference else None
         pixels = np.ascontiguousarray(self._preprocess.see(read_image(row.image), reference)[..., ::-1])

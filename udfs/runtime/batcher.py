@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Generic
@@ -17,9 +17,11 @@ from typing import Any, Generic
 import torch
 
 from models_py.errors import RegistryError
+from models_py.images.tiles import TilePlace
 from models_py.model.architectures import find_architecture
 from models_py.model.devices import mixed
 from models_py.model.preprocess import Size
+from models_py.model.tiles import TILES_AT_ONCE
 from models_py.model.trained_model import Model, Outputs
 from models_py.registry import Version, load_artifact
 from models_py.registry.compiled.folding import fold_batch_norms
@@ -127,16 +129,54 @@ class Batcher:
         self._lock = threading.Lock()
         self._at_work = 0
         self._paces: defaultdict[str, _SingleImageTimes] = defaultdict(_SingleImageTimes)
-        self._prepare = model.prepare
+        self._spec = model.spec
         self.device = ",".join(dict.fromkeys(str(place.device) for place in self._places.all))
         side = model.spec.preprocess.size
         self.batch = self._most = max(1, min(_MOST, _PIXELS_A_BATCH // (side * side)))
         self._is_sized = False
 
+    @property
+    def is_tiled(self) -> bool:
+        """Whether images are cut into tiles, so that one image is many inputs."""
+        return self._spec.preprocess.tile
+
     def prepared(self, image: DecodedImage) -> PreparedInput:
         """An image as the network takes it; any thread may do it."""
-        square = self._prepare(image.pixels, image.reference).permute(1, 2, 0).contiguous()
+        square = self._spec.preprocess(image.pixels, image.reference).permute(1, 2, 0).contiguous()
         return PreparedInput(square, (image.pixels.shape[1], image.pixels.shape[2]))
+
+    def answer(self, kind: OutputKind[A], thresholds: dict[str, float], image: DecodedImage) -> Future[BatchResult[A]]:
+        """Answer one image, whole or by its tiles; of tiles this thread cuts a few at a time and waits for them."""
+        if not self.is_tiled:
+            return self.submit(kind, thresholds, [self.prepared(image)])
+        done: Future[BatchResult[A]] = Future()
+        started = time.perf_counter()
+        result = self.by_tiles(kind, thresholds, image)
+        done.set_result(BatchResult([result], 1, time.perf_counter() - started))
+        return done
+
+    def by_tiles(
+        self,
+        kind: OutputKind[A],
+        thresholds: dict[str, float],
+        image: DecodedImage,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> PredictionResult[A]:
+        """Answer an image by its tiles; no more than a few are in memory at once."""
+        if kind.of_tiles is None:
+            raise ValueError(f"{kind.name} cannot be asked of tiles")
+        side = self._spec.preprocess.size
+        found: list[tuple[TilePlace, Any]] = []
+        for cut, batch in self._spec.preprocess.tiles(image.pixels, image.reference, TILES_AT_ONCE):
+            items = [PreparedInput(square, (side, side)) for square in batch.permute(0, 2, 3, 1)]
+            results = self.submit(kind.of_tiles.kind, thresholds, items).result().results
+            if error := next((result.error for result in results if result.error), None):
+                return PredictionResult(error=error)
+            if is_stopped():
+                return PredictionResult(error="the query was stopped")
+            found += zip(cut, (result.answer for result in results), strict=True)
+        spec = replace(self._spec, thresholds=thresholds)
+        return PredictionResult(kind.of_tiles.merge(spec, found, (image.pixels.shape[1], image.pixels.shape[2])))
 
     def _worker(self, model: Model, place: Device, precision: str, compiled: CompiledNetwork | None) -> DeviceWorker:
         """Of the modules each place has a copy, for they may keep state; the weights on one device are the same."""

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from models_py.images.tiles import TilePlace
 from models_py.model.preprocess import Size
-from models_py.model.trained_model import Array, Model, Outputs
+from models_py.model.tiles import PlacedPrediction, merge_tiles
+from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction
 from udfs.runtime.results import ENTRY_BYTES, PredictionResult, StoredPrediction, stored
 
 A = TypeVar("A")
+P = TypeVar("P")
 _NO_NUMBERS = "there is no verdict: the model's outputs for this image are NaN or infinite. Train or import it again."
+
+
+@dataclass(frozen=True, slots=True)
+class TileKind(Generic[P, A]):
+    """What is asked of each tile of an image that is cut, and how that becomes the answer for the image."""
+
+    kind: OutputKind[P]
+    merge: Callable[[ModelSpec, Sequence[tuple[TilePlace, P]], Size], A]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,7 @@ class OutputKind(Generic[A]):
     run: Callable[[Model, torch.Tensor], Outputs]
     read: Callable[[Model, Outputs, Sequence[Size]], list[A]]
     size: Callable[[A], int]
+    of_tiles: TileKind[Any, A] | None = None
 
     def results(self, model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[PredictionResult[A]]:
         """Read the images whose outputs are numbers; the others have an error."""
@@ -66,6 +78,36 @@ def _read_maps(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Ar
     return [np.asarray(pixels / (unit or pixels.max() or 1.0), np.float16) for pixels in found if pixels is not None]
 
 
-PREDICT = OutputKind("predict", _forward, _read_predictions, lambda prediction: prediction.size)
-EMBED = OutputKind("embed", _describe, _read_vectors, lambda vector: vector.nbytes)
-MAP = OutputKind("map", _forward, _read_maps, lambda pixels: pixels.nbytes)
+def _read_tiles(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Prediction]:
+    return model.interpret(outputs, sizes)
+
+
+def _read_tiles_with_maps(model: Model, outputs: Outputs, sizes: Sequence[Size]) -> list[Prediction]:
+    return model.interpret(outputs, sizes, pixels=True)
+
+
+def _merge_predictions(spec: ModelSpec, parts: Sequence[tuple[TilePlace, Prediction]], size: Size) -> StoredPrediction:
+    return stored(merge_tiles(spec, [PlacedPrediction(*part) for part in parts], size))
+
+
+def _merge_vectors(spec: ModelSpec, parts: Sequence[tuple[TilePlace, Array]], size: Size) -> Array:  # noqa: ARG001
+    mean = np.mean([vector for _, vector in parts], axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
+
+
+def _merge_maps(spec: ModelSpec, parts: Sequence[tuple[TilePlace, Prediction]], size: Size) -> Array:
+    whole = merge_tiles(spec, [PlacedPrediction(*part) for part in parts], size, pixels=True).pixels
+    assert whole is not None  # noqa: S101 - maps were asked for
+    return np.asarray(whole / (spec.thresholds.get("*") or whole.max() or 1.0), np.float16)
+
+
+_TILE: OutputKind[Prediction] = OutputKind("predict tiles", _forward, _read_tiles, lambda _: 0)
+_TILE_MAP: OutputKind[Prediction] = OutputKind("map tiles", _forward, _read_tiles_with_maps, lambda _: 0)
+_TILE_VECTOR = OutputKind("embed tiles", _describe, _read_vectors, lambda vector: vector.nbytes)
+PREDICT = OutputKind(
+    "predict", _forward, _read_predictions, lambda prediction: prediction.size, TileKind(_TILE, _merge_predictions)
+)
+EMBED = OutputKind(
+    "embed", _describe, _read_vectors, lambda vector: vector.nbytes, TileKind(_TILE_VECTOR, _merge_vectors)
+)
+MAP = OutputKind("map", _forward, _read_maps, lambda pixels: pixels.nbytes, TileKind(_TILE_MAP, _merge_maps))

@@ -128,13 +128,28 @@ class Runtime:
             def ask(source: ImageSource) -> _SourceState[A]:
                 if refusal := loaded.refusal(source):
                     return _SourceState(outcome=PredictionResult(error=refusal))
-                return self._attempt(source, work, loaded.engine.prepared)
+                if not loaded.engine.is_tiled:
+                    return self._attempt(source, work, loaded.engine.prepared)
+                return self._by_tiles(source, work, loaded, kind)
 
             self._gather(request, work, ask, _BatchQueue(self._results, loaded, kind, work))
             outcomes = _in_order(request, work)
         if self._journal:
             self._journal.note(request.query, loaded, outcomes, work.hits, started)
         return outcomes
+
+    def _by_tiles(
+        self, source: ImageSource, work: _CallState[A], loaded: LoadedModel, kind: OutputKind[A]
+    ) -> _SourceState[A]:
+        """Answer a large image by its tiles while it is decoded; the thread that decoded it waits for the device."""
+
+        def judge(found: DecodedImage) -> PredictionResult[A]:
+            return loaded.engine.by_tiles(kind, loaded.thresholds, found, work.call.stopped.is_set)
+
+        state = self._attempt(source, work, judge)
+        if state.digest is not None and state.outcome is not None and state.outcome.answer is not None:
+            self._results.put((work.key, state.digest), state.outcome, kind.size_of(state.outcome))
+        return state
 
     def make(self, request: PredictionRequest, makers: Sequence[Maker | None]) -> list[PredictionResult[bytes]]:
         """Make something of each image, each by its own maker; nothing is kept."""

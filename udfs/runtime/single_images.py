@@ -138,7 +138,7 @@ class SingleImages(Generic[Facts]):
         def use(image: DecodedImage) -> _ReadImage[A, Facts, Kept]:
             result: PredictionResult[A] | Future[BatchResult[A]] | None = known
             if result is None:  # the device first: there is more to be found while it computes
-                result = model.engine.submit(kind, model.thresholds, [model.engine.prepared(image)])
+                result = model.engine.answer(kind, model.thresholds, image)
             facts, room = self._look(image)
             self._facts.put(files.sha256, facts, room)
             return _ReadImage(digest, len(data), facts, keep(data, facts), result)

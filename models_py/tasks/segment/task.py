@@ -19,6 +19,7 @@ from models_py.metrics import MistakeCosts, SegmentationCounts, auroc, choose, s
 from models_py.metrics.predict import image_rates, predict_rows
 from models_py.model.architectures import find_architecture
 from models_py.model.options import TrainingOptions
+from models_py.model.prediction import paint
 from models_py.model.preprocess import Preprocess, Size
 from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, Region
 from models_py.model.verdict import decide
@@ -54,7 +55,7 @@ class Segmenter(Model):
             verdict.confidence,
             score,
             tuple(regions),
-            pixels=_paint(kept, self.labels, size) if pixels else None,
+            pixels=paint(kept, self.labels, size) if pixels else None,
         )
 
     def _regions(self, classes: Array, chances: Array) -> list[Region]:
@@ -76,16 +77,6 @@ class Segmenter(Model):
         inputs = self.spec.preprocess.normalise(batch).contiguous(memory_format=torch.channels_last)
         deepest: torch.Tensor = self.network.encoder(inputs)[-1]  # type: ignore[operator]
         return deepest.mean((2, 3)).float()
-
-
-def _paint(regions: Sequence[Region], labels: Sequence[str], size: Size) -> Array:
-    painted = np.zeros(size, np.uint8)
-    for region in regions:
-        if region.mask is None:
-            continue
-        inside = painted[int(region.y1) : int(region.y2), int(region.x1) : int(region.x2)]
-        inside[region.mask] = labels.index(region.label) + 1
-    return painted
 
 
 class _TrainableSegmenter(Trainable):
