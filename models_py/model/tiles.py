@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from models_py.images.tiles import TilePlace
 from models_py.model.prediction import Array, Prediction, Region, paint
+from models_py.model.preprocess import Size
+from models_py.model.spec import ModelSpec
 from models_py.model.verdict import decide
-
-if TYPE_CHECKING:
-    from models_py.model.preprocess import Size
-    from models_py.model.trained_model import ModelSpec
 
 TILES_AT_ONCE = 8
 """How many tiles of an image are in memory at once, beside the image."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -13,23 +12,12 @@ from torch import nn
 from models_py.model.prediction import Array as Array
 from models_py.model.prediction import Prediction as Prediction
 from models_py.model.prediction import Region as Region
-from models_py.model.preprocess import Preprocess, Size
+from models_py.model.preprocess import Size
+from models_py.model.spec import ModelSpec as ModelSpec
 from models_py.model.tiles import TILES_AT_ONCE, PlacedPrediction, merge_tiles
 from models_py.model.verdict import GOOD
 
 Outputs = tuple[torch.Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """All that is needed, beside the tensors, to build a model again: it is stored as JSON."""
-
-    task: str
-    architecture: str
-    labels: tuple[str, ...]
-    preprocess: Preprocess
-    build: dict[str, Any]
-    thresholds: dict[str, float] = field(default_factory=dict)
 
 
 class Model(ABC):
