@@ -7,18 +7,19 @@ from typing import Any
 import cv2
 import numpy as np
 
+from models_py.images.alignment import align
+
 Array = np.ndarray[Any, Any]
 
 
 def beside_reference(image: Array, reference: Array, method: str) -> Array:
     """Three channels (height, width, 3): the image's brightness, its reference's, and the largest difference of colour.
 
-    `method` says how the reference is laid onto the image; `same`, as it is, resized where the sizes differ.
+    `method` says how the reference is laid onto the image: same (as it is), shift or homography. Where it then does not
+    cover the image there is no difference.
     """
-    if method != "same":
-        raise ValueError(f"no such way to lay a reference onto an image: {method}")
-    height, width = image.shape[:2]
-    if reference.shape != image.shape:
-        reference = np.asarray(cv2.resize(reference, (width, height), interpolation=cv2.INTER_AREA))
-    greys = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (image, reference)]
-    return np.dstack([*greys, cv2.absdiff(image, reference).max(2)])
+    laid = align(image, reference, "none" if method == "same" else method)
+    difference = cv2.absdiff(image, laid.pixels).max(2)
+    difference[~laid.covered] = 0
+    greys = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (image, laid.pixels)]
+    return np.dstack([*greys, difference])

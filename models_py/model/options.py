@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from models_py.errors import DuckspectError
 
 T = TypeVar("T", bound="TrainingOptions")
-REFERENCES = ("none", "same")
+REFERENCES = ("none", "same", "shift", "homography")
 """Whether and how a reference image is laid onto the image."""
 LARGEST_SIDE = 4096
 """Side of the largest square that a network may see, in pixels; what needs more resolution is cut into parts."""
@@ -74,7 +74,8 @@ class TrainingOptions:
     workers: int = option(0, "Image readers at once; 0 fits the machine", low=0)
     reference: str = option(
         "none",
-        "See each image beside its reference image (golden board): none, or same where both show the part in one place",
+        "See each image beside its reference image (golden board): none, or how that is laid onto the image: same (as "
+        "it is), shift, homography",
         choices=REFERENCES,
     )
     tile: int = option(
