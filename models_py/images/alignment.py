@@ -93,7 +93,7 @@ def _candidates(small: list[Array], edges: list[Array], method: str, scale: floa
         yield _moved(shift / scale), 1.0
     if method == "homography" and (found := _homography(*small)) is not None:
         yield _at_scale(found, scale), _CLOSER
-        if (refined := _refined(*edges, found)) is not None:
+        if (refined := _refined(edges[0], edges[1], found)) is not None:
             yield _at_scale(refined, scale), 1.0
 
 
@@ -119,7 +119,7 @@ def _at_scale(matrix: Array, scale: float) -> Array:
 
 
 def _homography(image: Array, reference: Array) -> Array | None:
-    sift = cv2.SIFT_create(nfeatures=_FEATURES)
+    sift = cv2.SIFT.create(nfeatures=_FEATURES)
     points, descriptors = zip(*(sift.detectAndCompute(grey, None) for grey in (image, reference)), strict=True)
     if any(found is None or len(found) < _LEAST_MATCHES for found in descriptors):
         return None
