@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import requests
 import torch
+from conftest import duckspect
 from drawn import SIDE, fill_table
 from PIL import Image
 from server import Server
@@ -305,6 +306,19 @@ def test_http_takes_the_reference_as_upload_base64_or_uri(served):
     refused = asked(served, json={"uri": str(image)})
     assert refused.status_code == 422
     assert "00_test.png has no reference image (golden board), and pairs@1" in refused.json()["error"]
+
+
+def test_http_takes_the_golden_board_of_the_product(served):
+    parts = served.warehouse.parents[1] / "parts"
+    image, reference = parts / "00_test.png", parts / "00_temp.png"
+    command = ("golden", "set", "PART-1", str(reference), "--warehouse", str(served.warehouse))
+    assert f"{reference} is the golden board of PART-1 from " in duckspect(*command).stdout
+    found = asked(served, files={"image": image.read_bytes()}, data={"product_type": "PART-1"})
+    beside = asked(served, json={"uri": str(image), "reference_uri": str(reference)})
+    assert found.json()["score"] == beside.json()["score"]
+    other = asked(served, files={"image": image.read_bytes()}, data={"product_type": "PART-2"})
+    assert other.status_code == 422
+    assert "duckspect golden set PRODUCT IMAGE" in other.json()["error"]
 
 
 def asked(server, **body):

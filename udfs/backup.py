@@ -48,6 +48,7 @@ select uri from raw.files where role in ('image', 'template', 'label')
 union select uri from raw.images
 union select uri from raw.inspections
 union select uri from raw.templates
+union select uri from raw.golden_images
 union select mask_uri from raw.annotations where mask_uri is not null
 order by uri
 """

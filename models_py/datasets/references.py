@@ -1,4 +1,7 @@
-"""Reference images (golden boards) of images: by the warehouse's links where a query names none."""
+"""Reference images (golden boards) of images by the warehouse, where a query or a caller names none.
+
+That is the one that `raw.templates` links to the image; else the golden board of the inspection's product at its time.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models_py.datasets.contents import has_raw
+from models_py.datasets.golden import golden_of_inspections
 from models_py.datasets.rows import DatasetRow
 from models_py.warehouse.location import stored_uris
 
@@ -14,8 +18,8 @@ if TYPE_CHECKING:
     import duckdb
 
 REFERENCE_REMEDY = (
-    "Add a column reference to the query, or load the pairs so that raw.templates links them, or train without: "
-    "-o reference=none"
+    "Add a column reference to the query, load the pairs so that raw.templates links them, choose golden boards of the "
+    "products (duckspect golden set), or train without: -o reference=none"
 )
 _LINKED = """
 select templates.image_id, coalesce(images.uri, templates.uri) as uri
@@ -26,15 +30,16 @@ order by templates.linked_at, templates.template_image_id
 """
 
 
-def linked_references(con: duckdb.DuckDBPyConnection, image_ids: Sequence[str]) -> dict[str, str]:
-    """The path of each image's reference by `raw.templates`, the newest link where there are several."""
+def known_references(con: duckdb.DuckDBPyConnection, image_ids: Sequence[str]) -> dict[str, str]:
+    """The path of each image's reference, of several links the newest; images that have none are left out."""
     if not image_ids or not has_raw(con):
         return {}
     full = stored_uris(con).full
-    return {image_id: full(uri) for image_id, uri in con.execute(_LINKED, [list(image_ids)]).fetchall()}
+    linked = {image_id: full(uri) for image_id, uri in con.execute(_LINKED, [list(image_ids)]).fetchall()}
+    return golden_of_inspections(con, [image_id for image_id in image_ids if image_id not in linked]) | linked
 
 
 def attach_references(con: duckdb.DuckDBPyConnection, rows: Sequence[DatasetRow]) -> list[DatasetRow]:
     """Give each row without a reference the one that the warehouse links to its image, if it does."""
-    linked = linked_references(con, [row.sha256 for row in rows if not row.reference])
+    linked = known_references(con, [row.sha256 for row in rows if not row.reference])
     return [row if row.reference else replace(row, reference=linked.get(row.sha256, "")) for row in rows]

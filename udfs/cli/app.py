@@ -12,6 +12,7 @@ from udfs.cli.build import build, export_sql, publish
 from udfs.cli.dashboard import dashboard, review
 from udfs.cli.demo import demo
 from udfs.cli.explain import explain, functions
+from udfs.cli.golden import golden
 from udfs.cli.info import info, init
 from udfs.cli.ingest import ingest, layouts
 from udfs.cli.models import models
@@ -76,4 +77,5 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(models, name="models")
+app.add_typer(golden, name="golden")
 app.add_typer(tokens, name="tokens")

@@ -61,8 +61,8 @@ _THRESHOLD = Argument("threshold", "double", "Least confidence; the model's oper
 _REFERENCE = Argument(
     "reference",
     "varchar or blob",
-    "The reference image (golden board) beside which the image is judged, by models that were trained so; the one that "
-    "raw.templates links to the image if left out",
+    "The reference image (golden board) beside which the image is judged, by models that were trained so; if left out "
+    "the one that raw.templates links to the image, else the golden board of the inspection's product at its time",
     "null",
 )
 _UNREADABLE = "NULL for a NULL or unreadable image; image_error(image) says why"

@@ -47,6 +47,8 @@ class ImageSource:
     uri: str | None
     data: memoryview | None
     reference: ImageSource | None = None
+    product: str | None = None
+    """The product that it shows, if the caller says so: it has a golden board."""
 
     @property
     def key(self) -> Hashable:

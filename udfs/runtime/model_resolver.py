@@ -72,8 +72,8 @@ class LoadedModel:
             return None
         return (
             f"{source.uri or 'the image'} has no reference image (golden board), and {self.version.reference} judges "
-            f"an image beside its reference. Name one with reference := ..., or load the pair so that raw.templates "
-            f"links them"
+            f"an image beside its reference. Name one with reference := ..., load the pair so that raw.templates links "
+            f"them, or choose the product's: duckspect golden set PRODUCT IMAGE"
         )
 
 

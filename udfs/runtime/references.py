@@ -1,7 +1,8 @@
 """Which reference image (golden board) stands beside an image when a model that compares the two judges it.
 
-The one that the caller names; else the one that `raw.templates` links to the image. All images of a call are looked up
-with one query.
+The one that the caller names; else the one that `raw.templates` links to the image; else the golden board of the
+inspection's product at its time, or for an image that is no inspection yet the one that its product has now. All images
+of a call are looked up together.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models_py.datasets.references import linked_references
+from models_py.datasets.golden import golden_image
+from models_py.datasets.references import known_references
 from models_py.warehouse.location import StoredUris
 from udfs.runtime.image_reader import ImageSource
 
@@ -52,8 +54,14 @@ class ReferenceResolver:
             return {}
         with self._cursor() as con:
             ids = self._image_ids(con, sources)
-            linked = linked_references(con, list(set(ids.values())))
-        return {key: ImageSource(linked[image_id], None) for key, image_id in ids.items() if image_id in linked}
+            known = known_references(con, list(set(ids.values())))
+            of_products = {name: golden_image(con, name) for name in {source.product for source in sources} if name}
+        found: dict[object, ImageSource] = {}
+        for source in sources:
+            uri = known.get(ids.get(source.key, "")) or of_products.get(source.product or "")
+            if uri is not None:
+                found[source.key] = ImageSource(uri, None)
+        return found
 
     def _image_ids(self, con: duckdb.DuckDBPyConnection, sources: Sequence[ImageSource]) -> dict[object, str]:
         """The hash of each image by its key: of bytes by computing it, of files as the warehouse knows it."""

@@ -25,7 +25,7 @@ from typing import TextIO
 from models_py.errors import DuckspectError
 from udfs.threads import WorkerThread
 
-COMMANDS = ("backup", "build", "info", "ingest", "models", "publish", "relocate", "review")
+COMMANDS = ("backup", "build", "golden", "info", "ingest", "models", "publish", "relocate", "review")
 """The commands that may run in a server; training may not, because clients would get no processor time."""
 Run = Callable[[Sequence[str], Path, TextIO, TextIO], int]
 """Runs a command for another process: its arguments, its folder, and streams to its standard output and error."""

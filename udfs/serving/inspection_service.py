@@ -67,7 +67,8 @@ class InspectionRequest:
     @property
     def source(self) -> ImageSource:
         beside = _source(self.golden, self.reference_uri)
-        return replace(_source(self.data, self.uri), reference=beside if self.golden or self.reference_uri else None)
+        given = beside if self.golden or self.reference_uri else None
+        return replace(_source(self.data, self.uri), reference=given, product=self.product_type)
 
     @property
     def is_inspection(self) -> bool:

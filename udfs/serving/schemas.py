@@ -26,7 +26,7 @@ class InspectionContext(BaseModel):
         None,
         max_length=4096,
         description="Path or URL of the reference image (golden board), for models that were trained with references; "
-        "the one that raw.templates links to the image if left out",
+        "if left out the one that raw.templates links to the image, else the golden board of the product",
     )
 
     @field_validator("captured_at")
