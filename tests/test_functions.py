@@ -106,6 +106,8 @@ def test_an_unreadable_image_gives_null_among_neighbours_that_do_not(served, par
     if function.name == "image_error":
         assert good is None
         assert "/nowhere/x.png" in bad
+    elif function.name == "compare":
+        assert {key for key, value in bad.items() if value is not None} == {"error"}
     elif function.name == "predict":
         assert {key for key, value in bad.items() if value is not None} == {"model", "version", "task", "error"}
     else:

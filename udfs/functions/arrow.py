@@ -105,6 +105,17 @@ def faultless_pictures(outcomes: Sequence[PredictionResult[bytes]]) -> pa.Array:
     return pa.StructArray.from_arrays([pictures(outcomes), pa.nulls(len(outcomes), pa.string())], fields=list(kind))
 
 
+def comparisons(outcomes: Sequence[PredictionResult[types.ComparisonRow]]) -> pa.Array:
+    """What differs, and why that is not known."""
+    kind = arrow_type(types.RAW_COMPARISON)
+    rows = [
+        None if outcome.answer is None and outcome.error is None else {**(outcome.answer or {}), "error": outcome.error}
+        for outcome in outcomes
+    ]
+    values = pa.array(rows, kind.field("answer").type)
+    return pa.StructArray.from_arrays([values, pa.nulls(len(rows), pa.string())], fields=list(kind))
+
+
 def infos(outcomes: Sequence[PredictionResult[types.ImageInfo]]) -> pa.Array:
     """Facts of images, and why there are none."""
     kind = arrow_type(types.RAW_INFO)

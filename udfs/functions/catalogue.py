@@ -130,6 +130,28 @@ FUNCTIONS = (
         task="anomaly",
     ),
     Function(
+        "compare",
+        "What differs between an image and its reference image (golden board), without any model",
+        (
+            _IMAGE,
+            Argument(
+                "reference",
+                "varchar or blob",
+                "The reference image; if left out the one that raw.templates links to the image, else the golden board "
+                "of the inspection's product at its time",
+                "null",
+            ),
+            Argument(
+                "alignment", "varchar", "How the reference is laid onto the image: none, shift or homography", "null"
+            ),
+        ),
+        types.COMPARISON,
+        "NULL for a NULL image; for an unreadable one, or without a reference, all but error are NULL. similarity is "
+        "the share of pixels that do not differ; the alignment is a homography if left out",
+        "select compare(uri).similarity from raw.images limit 1",
+        is_model=False,
+    ),
+    Function(
         "image_info",
         "Size, format, hash, mean brightness (0 to 255) and sharpness (variance of the Laplacian) of an image",
         (_IMAGE,),

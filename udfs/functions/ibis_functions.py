@@ -86,6 +86,12 @@ def anomaly_map(image: Image, model: Text, reference: Image | None = None) -> ir
 
 
 @_deferred
+def compare(image: Image, reference: Image | None = None, alignment: Text | None = None) -> ir.StructValue:
+    """What differs between an image and its reference image (golden board), without any model."""
+    return _call("compare", image=image, reference=reference, alignment=alignment)
+
+
+@_deferred
 def image_info(image: Image) -> ir.StructValue:
     """Size, format, hash, mean brightness (0 to 255) and sharpness (variance of the Laplacian) of an image."""
     return _call("image_info", image=image)

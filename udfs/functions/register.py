@@ -15,6 +15,7 @@ from models_py.errors import DuckspectError
 from udfs.functions import types
 from udfs.functions.arrow import (
     arrow_type,
+    comparisons,
     embeddings,
     faultless_pictures,
     faulty,
@@ -82,6 +83,7 @@ class _Functions:
             RawFunction("duckspect_predict", (image, "varchar", "varchar", image), types.RAW_PREDICTION, self.predict),
             RawFunction("duckspect_embed", (image, "varchar", image), types.RAW_EMBEDDING, self.embed),
             RawFunction("duckspect_anomaly_map", (image, "varchar", image), types.RAW_PICTURE, self.anomaly_map),
+            RawFunction("duckspect_compare", (image, image, "varchar"), types.RAW_COMPARISON, self.compare),
             RawFunction("duckspect_image", (image,), types.RAW_INFO, self.image),
             RawFunction("duckspect_draw", (image, boxes), "blob", self.draw),
             RawFunction("duckspect_crop", (image, *side), "blob", self.crop),
@@ -116,6 +118,23 @@ class _Functions:
             return faultless_pictures(made)
 
         return _or_fault(answer, types.RAW_PICTURE, len(images))
+
+    def compare(self, images: Column, beside: Column, alignments: Column, queries: Column) -> pa.Array:
+        from udfs.functions.comparing import comparing
+        from udfs.runtime import PredictionRequest, PredictionResult
+
+        def answer() -> pa.Array:
+            request, methods = _request(images, queries, beside), alignments.to_pylist()
+            found: list[PredictionResult[types.ComparisonRow]] = [PredictionResult()] * len(methods)
+            for method in dict.fromkeys(methods):
+                rows = [row for row, name in enumerate(methods) if name == method]
+                group = PredictionRequest([request.sources[row] for row in rows], request.query)
+                look = comparing(method or "homography")
+                for row, outcome in zip(rows, self._runtime().compare(group, method or "", look), strict=True):
+                    found[row] = outcome
+            return comparisons(found)
+
+        return _or_fault(answer, types.RAW_COMPARISON, len(images))
 
     def image(self, images: Column, queries: Column) -> pa.Array:
         from udfs.functions.pictures import inspect

@@ -18,6 +18,10 @@ INFO = (
     "brightness double, sharpness double)"
 )
 EMBEDDING = "float[]"
+COMPARISON = (
+    "struct(similarity double, shift struct(x double, y double), "
+    "regions struct(x1 double, y1 double, x2 double, y2 double, area double, contrast double)[], error varchar)"
+)
 
 IMAGE = "union(uri varchar, bytes blob)"
 QUERY = "struct(connection ubigint, transaction ubigint)"
@@ -25,6 +29,7 @@ QUERY = "struct(connection ubigint, transaction ubigint)"
 
 RAW_PREDICTION = f"struct(answer {PREDICTION}, thresholds map(varchar, double), fault varchar)"
 RAW_EMBEDDING = f"struct(answer {EMBEDDING}, fault varchar)"
+RAW_COMPARISON = f"struct(answer {COMPARISON}, fault varchar)"
 RAW_PICTURE = "struct(answer blob, fault varchar)"
 RAW_INFO = f"struct(info {INFO}, error varchar)"
 
@@ -53,6 +58,32 @@ class PredictionRow(TypedDict):
     score: float | None
     regions: list[RegionRow] | None
     error: str | None
+
+
+class ShiftRow(TypedDict):
+    """How far the middle of a reference was moved, in pixels."""
+
+    x: float
+    y: float
+
+
+class DifferingRegionRow(TypedDict):
+    """A place where an image and its reference differ."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    area: float
+    contrast: float
+
+
+class ComparisonRow(TypedDict):
+    """A row of COMPARISON."""
+
+    similarity: float
+    shift: ShiftRow
+    regions: list[DifferingRegionRow]
 
 
 class ImageInfo(TypedDict):

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from models_py.registry import Version
 
+NO_REFERENCE_KNOWN = (
+    "there is no reference image: name one with reference := ..., load the pair so that raw.templates links them, or "
+    "choose the product's: duckspect golden set PRODUCT IMAGE"
+)
 _IDS = """
 select uri, sha256 from raw.files where sha256 is not null and uri in (select unnest($uris::varchar[]))
 union all
@@ -43,6 +47,10 @@ class ReferenceResolver:
         """The images with their references if the version needs any, else without; one that has none stays alone."""
         if not version.needs_reference_image:
             return [source and source.alone for source in sources]
+        return self.all_beside(sources)
+
+    def all_beside(self, sources: Sequence[ImageSource | None]) -> list[ImageSource | None]:
+        """The images with their references; one that has none stays alone."""
         found = self._found([source for source in sources if source is not None and source.reference is None])
         return [
             source and (source if source.reference is not None else replace(source, reference=found.get(source.key)))

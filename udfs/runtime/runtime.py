@@ -24,7 +24,7 @@ from udfs.runtime.image_reader import ContentClaims, DecodedImage, ImageReader, 
 from udfs.runtime.inference_log import InferenceLog
 from udfs.runtime.model_resolver import LoadedModel, ModelResolver
 from udfs.runtime.output_kinds import OutputKind
-from udfs.runtime.references import ReferenceResolver
+from udfs.runtime.references import NO_REFERENCE_KNOWN, ReferenceResolver
 from udfs.runtime.results import PredictionResult
 from udfs.runtime.single_images import Look, SingleImages
 
@@ -114,6 +114,30 @@ class Runtime:
 
             def ask(source: ImageSource) -> _SourceState[Facts]:
                 return self._attempt(source, work, find)
+
+            self._gather(request, work, ask, _NoBatches[Facts]())
+            return _in_order(request, work)
+
+    def compare(self, request: PredictionRequest, name: str, look: Look[Facts]) -> list[PredictionResult[Facts]]:
+        """Answer by a function of the pixels of an image and its reference."""
+        with self._started(request) as call:
+            request = replace(request, sources=self._references.all_beside(request.sources))
+            work: _CallState[Facts] = _CallState(call, ("compare", name))
+
+            def ask(source: ImageSource) -> _SourceState[Facts]:
+                if source.reference is None:
+                    return _SourceState(outcome=PredictionResult(error=NO_REFERENCE_KNOWN))
+                sizes: list[int] = []
+
+                def find(found: DecodedImage) -> PredictionResult[Facts]:
+                    answer, size = look(found)
+                    sizes.append(size)
+                    return PredictionResult(answer)
+
+                state = self._attempt(source, work, find)
+                if sizes and state.digest is not None and state.outcome is not None:
+                    self._results.put((work.key, state.digest), state.outcome, sizes[0])
+                return state
 
             self._gather(request, work, ask, _NoBatches[Facts]())
             return _in_order(request, work)
