@@ -308,6 +308,20 @@ def test_http_takes_the_reference_as_upload_base64_or_uri(served):
     assert "00_test.png has no reference image (golden board), and pairs@1" in refused.json()["error"]
 
 
+def test_the_picture_shows_both_boards_and_their_difference(served):
+    parts = served.warehouse.parents[1] / "parts"
+    body = {"uri": str(parts / "01_test.png"), "reference_uri": str(parts / "01_temp.png")}
+    answer = requests.post(
+        f"{served.url}/v1/models/pairs/predict?picture=true", headers=served.headers(), timeout=PATIENCE, json=body
+    )
+    drawn = decode(base64.b64decode(answer.json()["picture"]))
+    assert drawn.shape == (3, SIDE, 3 * SIDE)
+    image, reference = (decode(open_bytes(uri)) for uri in body.values())
+    assert torch.equal(drawn[:, :, :SIDE], image)
+    assert torch.equal(drawn[:, :, SIDE : 2 * SIDE], reference)
+    assert torch.equal(drawn[:, :, 2 * SIDE :], (image.int() - reference.int()).abs().byte())
+
+
 def test_http_takes_the_golden_board_of_the_product(served):
     parts = served.warehouse.parents[1] / "parts"
     image, reference = parts / "00_test.png", parts / "00_temp.png"

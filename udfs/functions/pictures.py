@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models_py.errors import ImageError
 from models_py.images.encode import encode_png
+from models_py.images.references import reference_and_difference
 from udfs.functions.types import ImageInfo, RegionRow
 from udfs.runtime import DecodedImage, Maker
 
@@ -68,11 +69,15 @@ def _light(pixels: Array) -> tuple[float, float]:
     return light / count, max(slopes_squared / count - (slope / count) ** 2, 0.0)
 
 
-def drawing(regions: Sequence[RegionRow]) -> Maker:
-    """Draw boxes with labels, and masks where there are any."""
+def drawing(regions: Sequence[RegionRow], alignment: str = "same") -> Maker:
+    """Draw boxes with labels, and masks where there are any; beside it any reference and the difference."""
 
     def make(found: DecodedImage) -> bytes:
         pixels = found.pixels.permute(1, 2, 0).contiguous().numpy().copy()
+        beside: list[Array] = []
+        if found.reference is not None:
+            reference = found.reference.permute(1, 2, 0).contiguous().numpy()
+            beside = list(reference_and_difference(pixels, reference, alignment))
         for region in regions:
             if region["mask"] is not None:
                 _tint(pixels, region, region["mask"])
@@ -82,7 +87,7 @@ def drawing(regions: Sequence[RegionRow]) -> Maker:
         font = ImageFont.load_default(max(11, round(max(image.size) / 45)))
         for region in reversed(regions):  # the surest on top
             _box(pen, region, width, font, image.size)
-        return encode_png(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+        return encode_png(torch.from_numpy(np.hstack([np.array(image), *beside])).permute(2, 0, 1))
 
     return make
 

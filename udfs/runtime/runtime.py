@@ -175,6 +175,10 @@ class Runtime:
             self._results.put((work.key, state.digest), state.outcome, kind.size_of(state.outcome))
         return state
 
+    def beside(self, request: PredictionRequest, version: Version) -> PredictionRequest:
+        """The request with the reference images beside which a version judges the images, if it needs any."""
+        return replace(request, sources=self._references.beside(request.sources, version))
+
     def make(self, request: PredictionRequest, makers: Sequence[Maker | None]) -> list[PredictionResult[bytes]]:
         """Make something of each image, each by its own maker; nothing is kept."""
         with self._started(request) as call:

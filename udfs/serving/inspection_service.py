@@ -167,10 +167,13 @@ class InspectionService:
         return await asyncio.wrap_future(self._journal.add(record))
 
     async def drawn(self, request: InspectionRequest, verdict: RecordedVerdict) -> bytes:
-        """The image with its defects drawn on it, as PNG."""
+        """The image with its defects drawn on it, as PNG; beside it the reference, where the model compares the two."""
         visible = [defect for defect in verdict.defects if defect["x1"] is not None]
-        image = PredictionRequest([request.source.alone], _OUTSIDE)
-        made = await asyncio.to_thread(self._runtime.make, image, [drawing(visible)])
+        version = (await self._models.find(request.reference)).version
+        image = PredictionRequest([request.source], _OUTSIDE)
+        image = await asyncio.to_thread(self._runtime.beside, image, version)
+        maker = drawing(visible, version.params.get("reference", "same"))
+        made = await asyncio.to_thread(self._runtime.make, image, [maker])
         if made[0].answer is None:
             raise UnusableImageError(made[0].error or "cannot be drawn")
         return made[0].answer
