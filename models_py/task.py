@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from models_py.datasets import DatasetRow, FrozenDataset
+    from models_py.datasets.feature_cache import FeatureCache
     from models_py.model.trained_model import Model, ModelSpec, Prediction
     from models_py.progress import TrainingReport
 
@@ -34,6 +35,7 @@ class TrainingJob:
     architecture: Architecture
     options: TrainingOptions
     folder: Path
+    features: FeatureCache
     resume: bool = False
 
 

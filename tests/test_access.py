@@ -63,7 +63,21 @@ def last_epoch(warehouse):
 
 
 def training(warehouse, *arguments):
-    command = [sys.executable, "-m", "udfs.cli", "train", "part", "-t", "classify", "-q", QUERY, "-w", str(warehouse)]
+    command = [
+        sys.executable,
+        "-m",
+        "udfs.cli",
+        "train",
+        "part",
+        "-t",
+        "classify",
+        "-a",
+        "mobilenet_v3_small",
+        "-q",
+        QUERY,
+        "-w",
+        str(warehouse),
+    ]
     options = [word for key, value in LONG.items() for word in ("-o", f"{key}={value}")]
     return subprocess.Popen([*command, *options, *arguments], stderr=subprocess.PIPE, text=True)
 
@@ -107,7 +121,9 @@ def test_others_read_and_write_while_an_epoch_runs_and_a_stop_says_how_to_go_on(
             with connect(filled) as con:
                 con.execute("insert into raw.rejected_files values ('theirs', 'of another process', now())")
                 with pytest.raises(DuckspectError, match=f"This training already runs in process {process.pid}"):
-                    train(con, name="part", task="classify", query=QUERY, options=LONG)
+                    train(
+                        con, name="part", task="classify", architecture="mobilenet_v3_small", query=QUERY, options=LONG
+                    )
             until(lambda: (last_epoch(filled) or 0) > first, process)
             process.send_signal(number)
             _, errors = process.communicate(timeout=PATIENCE)
@@ -145,13 +161,22 @@ def test_a_killed_training_is_not_left_running_and_goes_on(filled):
                 raise TrainingStoppedError("seen enough")
 
         with pytest.raises(TrainingStoppedError):
-            train(con, name="part", task="classify", query=QUERY, options=LONG, report=First(), resume=True)
+            train(
+                con,
+                name="part",
+                task="classify",
+                architecture="mobilenet_v3_small",
+                query=QUERY,
+                options=LONG,
+                report=First(),
+                resume=True,
+            )
     assert first[0] > reached
 
 
 def test_registering_waits_for_another_writer_and_says_so_once(filled):
     with connect(filled) as con:
-        planned = plan(con, name="part", task="classify", query=QUERY, options=QUICK)
+        planned = plan(con, name="part", task="classify", architecture="mobilenet_v3_small", query=QUERY, options=QUICK)
     with held_by_another(filled) as release:
         report = Noted(act=lambda text: release() if "waiting for it" in text else None)
         version = carry_out(WarehouseAccess(filled, patience=60), planned, report)
@@ -168,7 +193,7 @@ def test_registering_waits_for_another_writer_and_says_so_once(filled):
 
 def test_a_model_that_could_not_be_registered_is_registered_later_without_training(filled):
     with connect(filled) as con:
-        planned = plan(con, name="part", task="classify", query=QUERY, options=QUICK)
+        planned = plan(con, name="part", task="classify", architecture="mobilenet_v3_small", query=QUERY, options=QUICK)
     access = WarehouseAccess(filled, patience=0)
     with held_by_another(filled) as release:
         with pytest.raises(TrainingStoppedError, match=r"in use by another process .* with --resume only registers it"):

@@ -77,7 +77,14 @@ def warehouse(tmp_path_factory):
         opened.execute("alter table parts add column reference varchar")
         opened.execute("update parts set reference = replace(image, '_test', '_temp')")
         options = {**QUICK, "epochs": 12, "learning_rate": 3e-3, "zoom": 0.0}
-        made = train(opened, name="pairs", task="classify", query=QUERIES["classify"], options=options)
+        made = train(
+            opened,
+            name="pairs",
+            task="classify",
+            architecture="mobilenet_v3_small",
+            query=QUERIES["classify"],
+            options=options,
+        )
         promote(opened, made.reference)
     return folder / "w.duckdb"
 

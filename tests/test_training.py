@@ -23,6 +23,7 @@ QUERIES = {
     "segment": "select image, label, mask from parts",
     "anomaly": "select image, label, mask from parts",
 }
+NETWORKS = {"classify": "mobilenet_v3_small"}  # the default on a CPU has no epochs
 QUICK = {"epochs": 2, "batch": 8, "image_size": SIDE, "weights": "none", "precision": "fp32"}
 LEARNS = {
     "classify": ({"epochs": 12, "learning_rate": 3e-3}, "accuracy", 0.9),
@@ -74,7 +75,15 @@ def weights_of(con, version):
 def test_a_model_learns_drawn_defects(con, task):
     options, metric, least = LEARNS[task]
     told = Told()
-    version = train(con, name="part", task=task, query=QUERIES[task], options={**QUICK, **options}, report=told)
+    version = train(
+        con,
+        name="part",
+        task=task,
+        architecture=NETWORKS.get(task),
+        query=QUERIES[task],
+        options={**QUICK, **options},
+        report=told,
+    )
     assert version.reference == "part@1"
     assert version.metrics[metric] > least
     assert version.train_query == QUERIES[task]
@@ -97,7 +106,9 @@ def test_a_threshold_that_rejects_what_is_good_is_said_when_training_ends(con):
     # Nothing to be seen in an image tells its label, so that no escapes means rejecting good ones.
     query = r"select image, if(regexp_extract(image, '(\d+)\.png', 1)::int % 2 = 0, 'good', 'bar') as label from parts"
     options = {**QUICK, "epochs": 1, "escape_cost": 1e6, "overkill_limit": 0}
-    version = train(con, name="part", task="classify", query=query, options=options, report=told)
+    version = train(
+        con, name="part", task="classify", architecture="mobilenet_v3_small", query=query, options=options, report=told
+    )
     assert told.notes[-1] == f"Warning: {limit_warning(con, version)}"
     assert "part@1 rejects" in told.notes[-1]
 
@@ -110,9 +121,18 @@ def con_folder(con):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_same_rows_options_and_seed_give_the_same_weights_bit_for_bit(con, task):
-    first = train(con, name="part", task=task, query=QUERIES[task], options=QUICK)
-    again = train(con, name="part", task=task, query=QUERIES[task] + " order by random()", options=QUICK)
-    other = train(con, name="part", task=task, query=QUERIES[task], options={**QUICK, "seed": 1})
+    first = train(con, name="part", task=task, architecture=NETWORKS.get(task), query=QUERIES[task], options=QUICK)
+    again = train(
+        con,
+        name="part",
+        task=task,
+        architecture=NETWORKS.get(task),
+        query=QUERIES[task] + " order by random()",
+        options=QUICK,
+    )
+    other = train(
+        con, name="part", task=task, architecture=NETWORKS.get(task), query=QUERIES[task], options={**QUICK, "seed": 1}
+    )
     one, two, three = (weights_of(con, version) for version in (first, again, other))
     assert first.snapshot_sha256 == again.snapshot_sha256
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -122,14 +142,31 @@ def test_the_same_rows_options_and_seed_give_the_same_weights_bit_for_bit(con, t
 @pytest.mark.parametrize("task", ["classify", "segment"])
 def test_a_stopped_training_goes_on_and_ends_as_if_it_had_not_stopped(con, task):
     options = {**QUICK, "epochs": 4}
-    whole = train(con, name="whole", task=task, query=QUERIES[task], options=options)
+    whole = train(con, name="whole", task=task, architecture=NETWORKS.get(task), query=QUERIES[task], options=options)
     with pytest.raises(TrainingStoppedError):
-        train(con, name="part", task=task, query=QUERIES[task], options=options, report=Told(stop_after=2))
+        train(
+            con,
+            name="part",
+            task=task,
+            architecture=NETWORKS.get(task),
+            query=QUERIES[task],
+            options=options,
+            report=Told(stop_after=2),
+        )
     assert con.execute("select status, error from ml.training_runs where name = 'part'").fetchall() == [
         ("stopped", "that is enough")
     ]
     told = Told()
-    resumed = train(con, name="part", task=task, query=QUERIES[task], options=options, report=told, resume=True)
+    resumed = train(
+        con,
+        name="part",
+        task=task,
+        architecture=NETWORKS.get(task),
+        query=QUERIES[task],
+        options=options,
+        report=told,
+        resume=True,
+    )
     assert [epoch for epoch, _ in told.epochs] == [3, 4]
     one, two = weights_of(con, whole), weights_of(con, resumed)
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -147,14 +184,30 @@ def test_a_stopped_yolo_goes_on_with_its_own_trainer(con):
 def test_training_stops_early_when_nothing_gets_better(con):
     options = {**QUICK, "epochs": 50, "patience": 2, "learning_rate": 0.0}
     told = Told()
-    train(con, name="part", task="classify", query=QUERIES["classify"], options=options, report=told)
+    train(
+        con,
+        name="part",
+        task="classify",
+        architecture="mobilenet_v3_small",
+        query=QUERIES["classify"],
+        options=options,
+        report=told,
+    )
     assert len(told.epochs) < 10
 
 
 def test_training_stops_when_its_time_is_over(con):
     told = Told()
     options = {**QUICK, "epochs": 500, "hours": 0.5 / 3600}
-    train(con, name="part", task="classify", query=QUERIES["classify"], options=options, report=told)
+    train(
+        con,
+        name="part",
+        task="classify",
+        architecture="mobilenet_v3_small",
+        query=QUERIES["classify"],
+        options=options,
+        report=told,
+    )
     assert len(told.epochs) < 500
 
 
@@ -194,7 +247,7 @@ def test_bad_rows_are_said_before_training_starts(con, task, query, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"epoch": 3}, "epoch: no such option for ClassifyOptions. Valid options: balance, batch,"),
+        ({"epoch": 3}, "epoch: no such option for ClassifyOptions. Valid options: backbone, balance, batch,"),
         ({"epochs": "many"}, "epochs: must be a whole number, but is 'many'"),
         ({"epochs": 0}, "epochs: must be at least 1, but is 0"),
         ({"smoothing": 0.9}, "smoothing: must be between 0 and 0.5"),
@@ -206,7 +259,14 @@ def test_bad_rows_are_said_before_training_starts(con, task, query, words):
 )
 def test_bad_options_are_said_with_the_choices(con, options, words):
     with pytest.raises(DuckspectError, match=words.replace("(", r"\(")):
-        train(con, name="part", task="classify", query=QUERIES["classify"], options={**QUICK, **options})
+        train(
+            con,
+            name="part",
+            task="classify",
+            architecture="mobilenet_v3_small",
+            query=QUERIES["classify"],
+            options={**QUICK, **options},
+        )
 
 
 def test_an_unknown_architecture_lists_those_of_the_task(con):
@@ -221,7 +281,9 @@ def test_no_unit_is_on_both_sides_of_a_training(con, tmp_path):
         "from read_blob(?)",
         [str(tmp_path / "parts/part???.png")],
     )
-    planned = plan(con, name="part", task="classify", query=QUERIES["classify"], options=QUICK)
+    planned = plan(
+        con, name="part", task="classify", architecture="mobilenet_v3_small", query=QUERIES["classify"], options=QUICK
+    )
     sides = {}
     for row in planned.dataset.rows:
         sides.setdefault(row.group, set()).add(row.split)
@@ -270,6 +332,7 @@ def test_an_epoch_without_its_rows_gets_them_when_the_training_goes_on(con):
                 con,
                 name="part",
                 task="classify",
+                architecture="mobilenet_v3_small",
                 query=QUERIES["classify"],
                 options=options,
                 report=Told(stop_after),

@@ -30,7 +30,7 @@ def con(tmp_path):
 
 def study_of(con, **options):
     fixed = {**FIXED, **options}
-    planned = plan(con, name="part", task="classify", query=QUERY, options=fixed)
+    planned = plan(con, name="part", task="classify", architecture="mobilenet_v3_small", query=QUERY, options=fixed)
     return Study(con, planned, fixed=fixed)
 
 
@@ -70,7 +70,19 @@ def test_a_killed_study_goes_on_and_its_running_trials_count_as_failed(tmp_path)
     with connect(tmp_path / "w.duckdb") as con:
         fill_table(con, draw_parts(tmp_path / "parts", count=24))
     options = [part for key, value in FIXED.items() for part in ("-o", f"{key}={value}")]
-    command = [sys.executable, "-m", "udfs.cli", "tune", "part", "--task", "classify", "--query", QUERY]
+    command = [
+        sys.executable,
+        "-m",
+        "udfs.cli",
+        "tune",
+        "part",
+        "--task",
+        "classify",
+        "--query",
+        QUERY,
+        "-a",
+        "mobilenet_v3_small",
+    ]
     command += ["--warehouse", str(tmp_path / "w.duckdb"), "--trials", "50", "--parallel", "2", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         for line in process.stderr:
@@ -118,7 +130,21 @@ def test_the_command_line_compares_untuned_and_tuned(tmp_path):
     with connect(tmp_path / "w.duckdb") as con:
         fill_table(con, draw_parts(tmp_path / "parts", count=24))
     options = [part for key, value in FIXED.items() if key != "weights" for part in ("-o", f"{key}={value}")]
-    command = ["tune", "part", "-t", "classify", "-q", QUERY, "--trials", "1", "--compare", "--json", *options]
+    command = [
+        "tune",
+        "part",
+        "-t",
+        "classify",
+        "-a",
+        "mobilenet_v3_small",
+        "-q",
+        QUERY,
+        "--trials",
+        "1",
+        "--compare",
+        "--json",
+        *options,
+    ]
     found = json.loads(duckspect(*command, "-w", str(tmp_path / "w.duckdb")).stdout)
     assert list(found["compared"]) == ["from scratch", "fine-tuned", "fine-tuned + tuned"]
     assert [item["model"] for item in found["compared"].values()] == ["part@1", "part@2", "part@3"]
@@ -127,6 +153,6 @@ def test_the_command_line_compares_untuned_and_tuned(tmp_path):
 
 def test_nothing_left_to_tune_is_said(con):
     fixed = {**FIXED, "learning_rate": "0.001", "weight_decay": "0", "smoothing": "0", "zoom": "0", "light": "0"}
-    planned = plan(con, name="part", task="classify", query=QUERY, options=fixed)
+    planned = plan(con, name="part", task="classify", architecture="mobilenet_v3_small", query=QUERY, options=fixed)
     with pytest.raises(DuckspectError, match="every option that can be tuned is given"):
         Study(con, planned, fixed=fixed)

@@ -71,6 +71,12 @@ class PreparedImages:
     def _tiles(self) -> list[TrainingTile]:
         return training_tiles(self.images, self.preprocess)
 
+    def content(self, index: int) -> str:
+        """Name what an example is made of: the hashes of its image and its reference, and its tile."""
+        row = self.rows[index]
+        tile = "_".join(map(str, self._tiles[index].place)) if self.preprocess.tile else ""
+        return "-".join(part for part in (row.sha256, row.reference_sha256, tile) if part)
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -36,6 +36,8 @@ class Architecture:
     weights: tuple[str, ...]
     trunk: str
     """The network inside it that is trained on ImageNet; empty where an option `backbone` names it, or none is."""
+    is_cpu_default: bool
+    """Whether it is its task's choice where there is no GPU; with one it is the first that is not."""
     defaults: dict[str, Any]
 
 
@@ -44,7 +46,13 @@ Builder = Callable[..., "nn.Module"]
 
 
 def architecture(
-    task: str, *, family: str, weights: tuple[str, ...] = ("none",), trunk: str = "", **defaults: Any
+    task: str,
+    *,
+    family: str,
+    weights: tuple[str, ...] = ("none",),
+    trunk: str = "",
+    is_cpu_default: bool = False,
+    **defaults: Any,
 ) -> Callable[[Builder], Builder]:
     """Register a builder under its function's name; `defaults` are options that fit it better than the task's."""
 
@@ -53,7 +61,7 @@ def architecture(
             raise ValueError(f"architecture {build.__name__} is registered twice")
         title = (build.__doc__ or "").strip().splitlines()[0]
         name = build.__name__
-        _registered[name] = Architecture(name, task, title, build, family, weights, trunk, defaults)
+        _registered[name] = Architecture(name, task, title, build, family, weights, trunk, is_cpu_default, defaults)
         return build
 
     return add
@@ -64,6 +72,14 @@ def list_architectures(task: str | None = None) -> tuple[Architecture, ...]:
     for name in TASKS:
         importlib.import_module(f"models_py.tasks.{name}.architectures")
     return tuple(item for name in TASKS for item in _registered.values() if item.task == name and task in (None, name))
+
+
+def default_architecture(task: str, *, has_gpu: bool) -> str:
+    """What a task trains where nothing is said: on a CPU a head on frozen features, where the task has one."""
+    known = list_architectures(find_architecture(task, None).task)
+    heads = [item.name for item in known if item.is_cpu_default]
+    others = [item.name for item in known if not item.is_cpu_default]
+    return others[0] if has_gpu or not heads else heads[0]
 
 
 def find_architecture(task: str, name: str | None) -> Architecture:

@@ -28,6 +28,16 @@ class Backbone(nn.Module):
         self.layers = tuple(sorted(set(layers)))
         self.stages = nn.ModuleList(_STAGES[name](library_network(name))[: self.layers[-1]])
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """How many maps each wanted stage gives."""
+        with torch.no_grad():
+            device = next(self.parameters()).device
+            was_training = self.training
+            found = self.eval()(torch.zeros(1, 3, 64, 64, device=device))
+            self.train(was_training)
+        return tuple(part.shape[1] for part in found)
+
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """The feature maps of the wanted stages, finest first."""
         found = []
@@ -43,6 +53,14 @@ class Backbone(nn.Module):
         size = maps[0].shape[2:]
         scaled = [functional.interpolate(found, size, mode="bilinear", align_corners=False) for found in maps]
         return torch.cat(scaled, 1)
+
+
+def parse_stages(text: str) -> tuple[int, ...]:
+    """Read the numbers of stages, such as `2,3`."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise DuckspectError(f"layers: must be stages from 1 to 4, such as 2,3, but is {text!r}.") from error
 
 
 def _mobilenet(network: MobileNetV2) -> list[nn.Module]:

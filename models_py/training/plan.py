@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from models_py.datasets import FrozenDataset, freeze
 from models_py.errors import DuckspectError
-from models_py.model.architectures import Architecture, find_architecture
+from models_py.model.architectures import Architecture, default_architecture, find_architecture
 from models_py.model.devices import find_devices, half
 from models_py.model.options import TrainingOptions, as_json, parse_options
 from models_py.model.verdict import GOOD
@@ -58,7 +58,7 @@ def plan(
 ) -> TrainingPlan:
     """Check everything that can be checked before training, and freeze the rows."""
     check_name(name)
-    chosen = find_architecture(task, architecture)
+    chosen = find_architecture(task, architecture or _default(task, options or {}))
     parsed = parse_options(options_of(task), {**chosen.defaults, **(options or {})})
     if parsed.tile:
         if parsed.tile < SMALLEST_TILE:
@@ -90,6 +90,12 @@ def plan(
     )
     _check_trainable(dataset)
     return TrainingPlan(name, chosen, parsed, dataset)
+
+
+def _default(task: str, options: Mapping[str, Any]) -> str:
+    """The architecture for the device that is asked for."""
+    has_gpu = find_devices(str(options.get("device", "auto")))[0].type == "cuda"
+    return default_architecture(task, has_gpu=has_gpu)
 
 
 def _check_trainable(dataset: FrozenDataset) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from models_py.datasets.feature_cache import FeatureCache
 from models_py.datasets.prepared_images import read_image
 from models_py.images.encode import encode_png
 from models_py.ingest import IngestOptions, ingest, open_tree
@@ -131,7 +132,7 @@ def _make(con: Any, recipe: StarterRecipe, folder: Path) -> None:
     )
     report = _PrintedReport()
     report.note(f"{recipe.architecture}: {len(planned.dataset.rows)} images")
-    model, metrics, _ = fit_plan(planned, folder, report)
+    model, metrics, _ = fit_plan(planned, folder, report, FeatureCache(folder / "features"))
     report.note(f"{recipe.architecture}: {metrics}")
     write(model, STARTERS / f"{recipe.architecture}.safetensors")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from models_py.datasets.feature_cache import FeatureCache
 from models_py.files.durable import put_in_place
 from models_py.images.decode import decode, open_bytes
 from models_py.images.encode import encode_png
@@ -86,7 +87,8 @@ def _carry_out(
         run.start()
         result = read_result(run.folder)
         if result is None:
-            result = fit_plan(planned, run.folder, run, resume=resume)
+            features = FeatureCache(access_to(warehouse).features)
+            result = fit_plan(planned, run.folder, run, features, resume=resume)
             # Stored before it is registered: a build may have the warehouse for longer than we wait.
             keep_result(run.folder, *result, planned.options)
         model, metrics, threshold = result
@@ -101,12 +103,13 @@ def _carry_out(
 
 
 def fit_plan(
-    planned: TrainingPlan, folder: Path, report: TrainingReport, *, resume: bool = False
+    planned: TrainingPlan, folder: Path, report: TrainingReport, features: FeatureCache, *, resume: bool = False
 ) -> tuple[Model, Metrics, Threshold | None]:
     """Train, choose the threshold on the validation rows, and measure there; does not use the warehouse."""
     task = find_task(planned.architecture.task)
     torch.manual_seed(planned.options.seed)
-    model = task.train(TrainingJob(planned.dataset, planned.architecture, planned.options, folder, resume), report)
+    job = TrainingJob(planned.dataset, planned.architecture, planned.options, folder, features, resume)
+    model = task.train(job, report)
     held_out = planned.dataset.part("val")
     device = planned.options.device.split(",")[0]
     predictions = counting(report, "Evaluating")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from models_py.datasets import read_parquet
+from models_py.datasets.feature_cache import FeatureCache
 from models_py.errors import DuckspectError
 from models_py.model.architectures import find_architecture
 from models_py.model.options import parse_options
 from models_py.task import options_of
 from models_py.training.plan import TrainingPlan
 from models_py.training.train import fit_plan, keep_result
+from models_py.weights.sources import with_trunk
 
 LOOK_EVERY = 1.0
 """Seconds between two progress messages of a trial."""
@@ -48,7 +50,14 @@ class _PipeReport:
 
 
 def make_trial(
-    pipe: Connection, rows: str, task: str, architecture: str, values: dict[str, Any], folder: str, threads: int
+    pipe: Connection,
+    rows: str,
+    task: str,
+    architecture: str,
+    values: dict[str, Any],
+    folder: str,
+    features: str,
+    threads: int,
 ) -> None:
     """Run one trial, in a process of its own, and store the model in its folder."""
     import torch
@@ -57,8 +66,10 @@ def make_trial(
     torch.set_num_threads(threads)
     try:
         options = parse_options(options_of(task), values)
-        planned = TrainingPlan("trial", find_architecture(task, architecture), options, read_parquet(Path(rows)))
-        model, metrics, threshold = fit_plan(planned, Path(folder), _PipeReport(pipe))
+        planned = TrainingPlan(
+            "trial", with_trunk(find_architecture(task, architecture), options), options, read_parquet(Path(rows))
+        )
+        model, metrics, threshold = fit_plan(planned, Path(folder), _PipeReport(pipe), FeatureCache(Path(features)))
         keep_result(Path(folder), model, metrics, threshold, options)
         pipe.send(("done", metrics))
     except DuckspectError as error:

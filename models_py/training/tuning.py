@@ -205,7 +205,16 @@ class Study:
         threads = max(1, (os.cpu_count() or 1) // parallel)
         process = context.Process(
             target=make_trial,
-            args=(theirs, str(self.folder / _ROWS), architecture.task, architecture.name, values, str(folder), threads),
+            args=(
+                theirs,
+                str(self.folder / _ROWS),
+                architecture.task,
+                architecture.name,
+                values,
+                str(folder),
+                str(self._access.features),
+                threads,
+            ),
         )
         self._trials[trial.number] = _TrialRow("running", dict(trial.params))
         described = [self.name, trial.number, self._planned.name, json.dumps(trial.params), self.metric]

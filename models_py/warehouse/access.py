@@ -22,6 +22,7 @@ from models_py.errors import BusyWarehouseError, WarehouseError
 from models_py.files.durable import write_file
 from models_py.warehouse.database import (
     artifacts_folder,
+    features_folder,
     file_of,
     open_warehouse,
     runs_folder,
@@ -69,6 +70,7 @@ class WarehouseAccess:
     def __init__(self, path: str | Path | None = None, *, patience: float = PATIENCE, pause: float = 1.0) -> None:
         self.file = warehouse_path(path)
         self.runs = runs_folder(path)
+        self.features = features_folder(path)
         self.patience = patience
         self.pause = pause
         """Least seconds between two writes that can wait. Opening the file takes about 0.05 s."""

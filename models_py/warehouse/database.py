@@ -80,6 +80,11 @@ def runs_folder(path: str | Path | None = None) -> Path:
     return files_folder(path) / "runs"
 
 
+def features_folder(path: str | Path | None = None) -> Path:
+    """The folder of the features that trainings have computed; what is missing in it is computed again."""
+    return files_folder(path) / "features"
+
+
 def file_of(con: duckdb.DuckDBPyConnection) -> Path | None:
     """The file that a connection has open, None for a database in memory."""
     row = con.execute("select path from duckdb_databases() where database_name = current_database()").fetchone()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models_py.errors import DuckspectError
-from models_py.model.architectures import Architecture, check_backbone
+from models_py.model.architectures import Architecture
 from models_py.model.options import TrainingOptions, parse_options
 from models_py.progress import TrainingReport
 from models_py.task import options_of
@@ -80,10 +80,9 @@ def at_hand(architecture: Architecture) -> tuple[str, ...]:
 
 def with_trunk(architecture: Architecture, options: TrainingOptions) -> Architecture:
     """The architecture with the trunk that its option `backbone` names, where it has that option."""
-    trunk = architecture.trunk or getattr(options, "backbone", "")
-    if trunk:
-        check_backbone(trunk)
-    return replace(architecture, trunk=trunk)
+    if architecture.family != "backbone":
+        return architecture
+    return replace(architecture, trunk=getattr(options, "backbone"))  # noqa: B009 - every such task has that option
 
 
 def with_default_trunk(architecture: Architecture) -> Architecture:

@@ -83,11 +83,13 @@ def _functions() -> Iterator[str]:
 
 def _architectures() -> Iterator[str]:
     yield f"{_MADE}\n# Architectures\n"
-    yield "The first of a task is its default. Of the weights, the best at hand are taken: see [training](training.md)."
+    yield "Without a GPU a task's default is the one that is marked so; with one it is the first that is not."
+    yield "Of the weights, the best at hand are taken: see [training](training.md)."
     for task in TASKS:
         yield f"\n## {task}\n\n| architecture | what it is | weights |\n|---|---|---|"
         for item in list_architectures(task):
-            yield f"| `{item.name}` | {item.title} | {', '.join(offered(with_default_trunk(item)))} |"
+            title = f"{item.title}{' The default without a GPU.' * item.is_cpu_default}"
+            yield f"| `{item.name}` | {title} | {', '.join(offered(with_default_trunk(item)))} |"
         yield "\n| option | default | meaning |\n|---|---|---|"
         for name, default, meaning in describe(options_of(task)):
             yield f"| `{name}` | {default} | {meaning} |"

@@ -36,7 +36,10 @@ Query = Annotated[
 ]
 QueryFile = Annotated[Path | None, typer.Option("--file", "-f", help="Read the SQL from a file.")]
 Architecture = Annotated[
-    str | None, typer.Option("--architecture", "-a", help=f"The task's first if left out. {_CHOICES}.")
+    str | None,
+    typer.Option(
+        "--architecture", "-a", help=f"Left out, the task's default here: see docs/architectures.md. {_CHOICES}."
+    ),
 ]
 Wait = Annotated[
     float,

@@ -16,6 +16,7 @@ from models_py.errors import DuckspectError
 from models_py.metrics import MistakeCosts, auroc, choose, f1_max, quantile, recall_at_false_rejects
 from models_py.metrics.predict import image_rates
 from models_py.model.architectures import find_architecture
+from models_py.model.backbone import parse_stages
 from models_py.model.devices import find_devices
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
@@ -70,7 +71,7 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     if not good:
         raise DuckspectError("query: anomaly detection learns from good images, but no train row is good.")
     preprocess = Preprocess.by(options)
-    build = {"backbone": options.backbone, "layers": _layers(options.layers), "top": options.top}
+    build = {"backbone": options.backbone, "layers": parse_stages(options.layers), "top": options.top}
     spec = ModelSpec("anomaly", job.architecture.name, (ANOMALY,), preprocess, build)
     model = rebuild_empty(spec)
     start(model.network.backbone, job.architecture, options.weights, report)
@@ -106,13 +107,6 @@ def _learn(model: AnomalyDetector, data: PreparedImages, options: AnomalyOptions
     with torch.inference_mode():
         network.learn(batches(), options, report)
     model.network = network.to("cpu").to(memory_format=torch.contiguous_format)
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise DuckspectError(f"layers: must be stages from 1 to 4, such as 2,3, but is {text!r}.") from error
 
 
 def rebuild_empty(spec: ModelSpec) -> AnomalyDetector:

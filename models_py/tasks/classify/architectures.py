@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@architecture(
+    "classify",
+    family="backbone",
+    weights=("imagenet", "starter", "none"),
+    is_cpu_default=True,
+    epochs=12,
+    learning_rate=3e-4,
+)
+def linear(classes: int, backbone: str = "mobilenet_v2", layers: tuple[int, ...] = (2, 3, 4)) -> nn.Module:
+    """Logistic regression on the frozen features of a backbone: trained in seconds."""
+    from models_py.tasks.classify.linear import LinearOnBackbone
+
+    return LinearOnBackbone(backbone, tuple(layers), classes)
+
+
 @architecture("classify", family="torchvision", weights=("starter", "imagenet", "none"), precision="fp32")
 def mobilenet_v3_small(classes: int) -> nn.Module:
     """MobileNetV3 small: the fastest on a CPU."""

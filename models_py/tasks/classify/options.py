@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models_py.model.architectures import BACKBONES
 from models_py.model.options import SearchRange, TrainingOptions, option
 
 
@@ -16,6 +17,9 @@ class ClassifyOptions(TrainingOptions):
     flip: bool = option(True, "Flip images at random")
     turn: bool = option(True, "Turn images by quarters at random")
     zoom: float = option(0.15, "Zoom at random by up to this share", low=0, high=1, tune=SearchRange(0.0, 0.4))
+    backbone: str = option("mobilenet_v2", "Frozen network of `linear`", choices=BACKBONES)
+    layers: str = option("2,3,4", "Its stages whose features `linear` uses, 1 (fine) to 4 (coarse)")
+    fine_tune: bool = option(False, "Train all weights of `linear` as well, from the classifier on frozen features")
     light: float = option(
         0.2, "Change brightness at random by up to this share", low=0, high=1, tune=SearchRange(0.0, 0.4)
     )

@@ -11,16 +11,19 @@ from torch import nn
 
 from models_py.datasets import DatasetRow
 from models_py.datasets.augment import Augment
+from models_py.datasets.feature_cache import Extractor
 from models_py.datasets.prepared_images import PreparedImage, PreparedImages, stack
 from models_py.metrics import MistakeCosts, accuracy, choose, classification_report
 from models_py.metrics.predict import image_rates, predict_rows
 from models_py.model.architectures import find_architecture
+from models_py.model.backbone import parse_stages
 from models_py.model.options import TrainingOptions
 from models_py.model.preprocess import Preprocess, Size
 from models_py.model.trained_model import Array, Model, ModelSpec, Outputs, Prediction, defect_score, ranked
 from models_py.model.verdict import EVERY_CLASS, GOOD, decide
-from models_py.progress import TrainingReport
+from models_py.progress import TrainingReport, counting
 from models_py.task import SCORE_RANGES, Metrics, PredictedRows, Threshold, TrainingJob
+from models_py.tasks.classify.linear import LabelledFeatures, LinearOnBackbone, find_regression
 from models_py.tasks.classify.options import PRIMARY, ClassifyOptions
 from models_py.training.loop import Trainable, fit
 from models_py.weights.first_weights import start
@@ -96,11 +99,36 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
     )
     model = rebuild_empty(spec)
     start(model.network, job.architecture, options.weights, report, spec.labels)
+    if isinstance(model.network, LinearOnBackbone):
+        _find_head(model.network, job, options, model, report)
+        if not options.fine_tune:
+            return model
     fit(_TrainableClassifier(model, job, options), options, job.folder, report, resume=job.resume)
     return model
 
 
-def _build_arguments(architecture: str, options: TrainingOptions) -> dict[str, Any]:
+def _find_head(
+    network: LinearOnBackbone, job: TrainingJob, options: ClassifyOptions, model: Classifier, report: TrainingReport
+) -> None:
+    """Fit the linear layer to the features of the training images."""
+    train_rows = job.dataset.part("train")
+    data = PreparedImages(train_rows, model.labels, model.spec.preprocess, workers=options.workers)
+    extractor = Extractor(
+        network, lambda batch: (network.pooled(batch),), f"mean and deviation {network.backbone.layers}"
+    )
+    features = torch.cat([found for (found,) in job.features.features(extractor, data, options, report)])
+    numbers = np.array([model.labels.index(row.labels[0]) for row in data.rows])
+    labelled = LabelledFeatures(features.double().numpy(), numbers, [row.group for row in data.rows])
+    counted = counting(report, "Choosing the regularisation", "strengths")
+    found = find_regression(labelled, len(model.labels), options.balance, counted)
+    network.set_head(found.weight, found.bias)
+    chosen = "for want of units, as set" if found.loss is None else f"by cross-validation: loss {found.loss:.4f}"
+    report.note(f"Regularisation C={found.strength:g}, chosen {chosen}.")
+
+
+def _build_arguments(architecture: str, options: ClassifyOptions) -> dict[str, Any]:
+    if architecture == "linear":
+        return {"backbone": options.backbone, "layers": parse_stages(options.layers)}
     return {"image_size": options.image_size} if architecture.startswith("vit_") else {}
 
 
