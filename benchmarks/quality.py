@@ -1,11 +1,12 @@
-"""Measure the models' quality on real images: reference tasks, each trained and evaluated on published splits.
+"""Measure the models' quality on real images: reference tasks, trained and evaluated over several seeds.
 
-Every fifth unit, by the hash of its name, is the test set, which nothing is chosen on; validation rows are held out of
-the rest by `duckspect` itself. The data sets are read from the folders of DUCKSPECT_REAL_DATA:
-deeppcb, neu-det, magnetic-tile and lgp, in their publishers' layouts. What is not there is left out, and said.
+A seed chooses the test set as well: every fifth unit, by the hash of its name, another fifth for each of five seeds.
+Nothing is chosen on it; validation rows are held out of the rest by `duckspect` itself. The table has the mean and the
+standard deviation over the seeds. The data sets are read from the folders of DUCKSPECT_REAL_DATA: deeppcb, neu-det,
+magnetic-tile and lgp, in their publishers' layouts. What is not there is left out, and said.
 
-    python benchmarks/quality.py                    # every task, from starter weights and from none
-    python benchmarks/quality.py neu-classify --starts starter --minutes 10 --device cuda
+    python benchmarks/quality.py                    # every task, three seeds, at most 20 minutes a training
+    python benchmarks/quality.py neu-classify tile-anomaly --seeds 0 --minutes 5 --weights package
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from models_py.registry import load
 from models_py.training.train import train
 from udfs import connect
 
-TEST = "case when md5_number({key}) % 5 = 0 then 'test' end as split"
+TEST = "case when md5_number({key}) % 5 = $fold then 'test' end as split"
 LABELLED = "from raw.current_annotations join raw.inspections using (uri) where uri like '%/{folder}/%'"
 
 
@@ -53,7 +54,6 @@ class Case:
     query: str
     aims: dict[str, float | None]
     options: dict[str, Any] = field(default_factory=dict)
-    starts: tuple[str, ...] = ("starter", "none")
 
 
 BOX = "label, x1, y1, x2, y2"
@@ -62,23 +62,49 @@ FIRST_NAME = "uri in (select min(uri) from raw.files where role = 'image' group 
 _FIFTH = "md5_number(templates.template_image_id) % 5"
 TEMPLATES = f"""
 select templates.uri as image, 'good' as label,
-    case {_FIFTH} when 0 then 'test' when 1 then 'val' else 'train' end as split
+    case {_FIFTH} when $fold then 'test' when ($fold + 1) % 5 then 'val' else 'train' end as split
 from raw.templates
 where templates.uri like '%/deeppcb/%'
 union
-select annotations.uri as image, 'defect' as label, if({_FIFTH} = 0, 'test', 'val') as split
+select annotations.uri as image, 'defect' as label, if({_FIFTH} = $fold, 'test', 'val') as split
 from raw.current_annotations as annotations
 join raw.templates using (image_id)
-where annotations.uri like '%/deeppcb/%' and annotations.label <> 'good' and {_FIFTH} in (0, 1)
+where annotations.uri like '%/deeppcb/%' and annotations.label <> 'good' and {_FIFTH} in ($fold, ($fold + 1) % 5)
 """
 # The defective boards of three fifths are left out: their templates are what is learned from.
 TILES = f"""
 select uri as image, label, mask_uri as mask,
-    case when label <> 'good' or md5_number(unit_id) % 5 = 0 then 'test' end as split
+    case when label <> 'good' or md5_number(unit_id) % 5 = $fold then 'test' end as split
 {LABELLED.format(folder="magnetic-tile")} and kind = 'mask'
 """
 
+STEEL = (
+    "select distinct uri as image, regexp_extract(uri, '([a-z_-]+)_[0-9]+[.]jpg$', 1) as label, "
+    f"{TEST.format(key='unit_id')} {LABELLED.format(folder='neu-det')} and kind = 'box'"
+)
+TEN_A_CLASS = f"""
+from ({STEEL})
+qualify split = 'test' or row_number() over (partition by label, split order by md5(image || $seed)) <= 13
+"""
+# Of 13 images of a class three are held out for validation.
+PAIRS = f"""
+select annotations.uri as image, annotations.label, x1, y1, x2, y2, templates.uri as reference,
+    case when {_FIFTH} = $fold then 'test' end as split
+from raw.current_annotations as annotations
+join raw.templates on templates.image_id = annotations.image_id
+where annotations.uri like '%/deeppcb/%' and annotations.kind = 'box'
+"""
+
 CASES = (
+    Case(
+        "deeppcb-difference",
+        "deeppcb",
+        "detect",
+        "difference",
+        PAIRS,
+        {"map33": 0.985, "map50": 0.97},
+        {"reference": "homography", "epochs": 30},
+    ),
     Case(
         "deeppcb-detect",
         "deeppcb",
@@ -97,13 +123,14 @@ CASES = (
         {"map50": 0.75},
         {"epochs": 60, "batch": 16, "image_size": 320, "plain_epochs": 6},
     ),
+    Case("neu-classify", "neu-det", "classify", "linear", STEEL, {"accuracy": 0.997}),
+    Case("neu-classify-ten-a-class", "neu-det", "classify", "linear", TEN_A_CLASS, {"accuracy": 0.97}),
     Case(
-        "neu-classify",
+        "neu-classify-fine-tuned",
         "neu-det",
         "classify",
         "mobilenet_v3_small",
-        "select distinct uri as image, regexp_extract(uri, '([a-z_-]+)_[0-9]+[.]jpg$', 1) as label, "
-        f"{TEST.format(key='unit_id')} {LABELLED.format(folder='neu-det')} and kind = 'box'",
+        STEEL,
         {"accuracy": 0.98},
         {"epochs": 40, "batch": 32, "learning_rate": 3e-3},
     ),
@@ -196,67 +223,94 @@ def raw_pixel_auroc(train_rows: Any, test_rows: Any) -> float | None:
     return auroc(errors, [row.is_defective for row in test_rows])
 
 
-def run(con: Any, case: Case, start: str, minutes: float, device: str) -> dict[str, Any]:
-    """Train one case and judge it on its test rows."""
-    print(f"{case.name} from {start}", file=sys.stderr, flush=True)
-    options = {**case.options, "weights": start, "hours": minutes / 60, "device": device}
+def run(con: Any, case: Case, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Train one case with one seed and judge it on its test rows."""
+    print(f"{case.name}, seed {seed}", file=sys.stderr, flush=True)
+    options = {**case.options, "weights": given.weights, "hours": given.minutes / 60, "device": given.device}
+    query = case.query.replace("$fold", str(seed % _FOLDS)).replace("$seed", str(seed))
     started = time.monotonic()
     version = train(
         con,
-        name=f"{case.name}-{start}",
+        name=f"{case.name}-{seed}",
         task=case.task,
-        query=case.query,
+        query=query,
         architecture=case.architecture,
-        options=options,
+        options={**options, "seed": seed},
         report=Printed(),
     )
     seconds = time.monotonic() - started
     test = version.rows("test")
-    metrics = evaluate_model(load(con, version), test, device=device).metrics
-    found = {"case": case.name, "from": start, "minutes": round(seconds / 60, 1), "test images": len(test)}
-    found |= {name: None if metrics[name] is None else round(metrics[name], 4) for name in case.aims}
+    metrics = evaluate_model(load(con, version), test, device=given.device).metrics
+    found = {"case": case.name, "seed": seed, "from": version.parent, "minutes": seconds / 60, "images": len(test)}
+    found |= {name: metrics[name] for name in case.aims}
     if case.task == "anomaly":
         good = [row for row in version.rows("train") if not row.is_defective]
-        found["raw-pixel PCA"] = round(raw_pixel_auroc(good, test) or 0.0, 4)
+        found[_BASELINE] = raw_pixel_auroc(good, test)
     print(json.dumps(found), flush=True)
     return found
+
+
+_FOLDS = 5
+_BASELINE = "raw-pixel PCA"
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation; `nothing` where no seed gave a number."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "nothing"
+    return f"{np.mean(known):.3f} ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else f"{known[0]:.3f}"
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for each task, over its seeds."""
+    yield "| task | from | seeds | minutes | test images | reached | aim |\n|---|---|---|---|---|---|---|"
+    for case in CASES:
+        rows = [row for row in found if row["case"] == case.name]
+        if not rows:
+            continue
+        names = [name for name in (*case.aims, _BASELINE) if name in rows[0]]
+        reached = ", ".join(f"{name} {spread([row[name] for row in rows])}" for name in names)
+        aim = ", ".join(f"{name} {value}" for name, value in case.aims.items() if value is not None)
+        minutes = np.mean([row["minutes"] for row in rows])
+        images = round(np.mean([row["images"] for row in rows]))
+        yield f"| {case.name} | {rows[0]['from']} | {len(rows)} | {minutes:.1f} | {images} | {reached} | {aim} |"
+
+
+def chosen_cases(names: Sequence[str]) -> list[Case]:
+    """The cases of these names, or all."""
+    known = [case.name for case in CASES]
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"case: there is no {unknown[0]!r}. Choose among {', '.join(known)}.")
+    return [case for case in CASES if case.name in (names or known)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(case.name for case in CASES))
-    parser.add_argument("--starts", default="starter,none", help="where to start from, comma-separated")
-    parser.add_argument("--minutes", type=float, default=60, help="most minutes of training a case and start")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds, comma-separated")
+    parser.add_argument("--weights", default="auto", help="where to start from")
+    parser.add_argument("--minutes", type=float, default=20, help="most minutes of a training")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
+    cases = chosen_cases(given.cases)
     root = os.environ.get("DUCKSPECT_REAL_DATA")
     if not root:
         print("DUCKSPECT_REAL_DATA is not set, so there are no real images to measure on; nothing was run.")
         return
     with tempfile.TemporaryDirectory() as place, connect(Path(place) / "quality.duckdb") as con:
-        found = []
+        found: list[dict[str, Any]] = []
         read: set[str] = set()
-        for case in CASES:
+        for case in cases:
             folder = Path(root) / case.folder
-            if given.cases and case.name not in given.cases:
-                continue
             if not folder.is_dir():
                 print(f"{case.name}: left out, for there is no {folder.name} in DUCKSPECT_REAL_DATA.")
                 continue
             if case.folder not in read:
                 ingest(con, open_tree(str(folder), Path(place)), Path(place), IngestOptions(source=case.folder))
                 read.add(case.folder)
-            found += [
-                run(con, case, start, given.minutes, given.device)
-                for start in given.starts.split(",")
-                if start in case.starts
-            ]
-    print("\n| task | from | minutes | test images | reached | aim |\n|---|---|---|---|---|---|")
-    for row in found:
-        case = next(case for case in CASES if case.name == row["case"])
-        reached = ", ".join(f"{name} {row[name]}" for name in (*case.aims, "raw-pixel PCA") if name in row)
-        aim = ", ".join(f"{name} {value}" for name, value in case.aims.items() if value is not None)
-        print(f"| {case.name} | {row['from']} | {row['minutes']} | {row['test images']} | {reached} | {aim} |")
+            found += [run(con, case, int(seed), given) for seed in given.seeds.split(",")]
+    print("\n" + "\n".join(table(found)))
 
 
 if __name__ == "__main__":
