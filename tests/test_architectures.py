@@ -46,7 +46,8 @@ def made(name):
     }[item.task]()
     if item.task == "anomaly":
         with torch.inference_mode():
-            network.eval().learn([torch.rand(4, 3, size, size)], options, SilentReport())
+            patches = network.eval().backbone.patches(torch.rand(4, 3, size, size))
+            network.learn([patches], options, SilentReport())
     return find_task(item.task).rebuild(spec, network.state_dict())
 
 

@@ -415,7 +415,8 @@ def model_of(task, name):
         build = {"backbone": "resnet18", "layers": (2, 3), "top": 0.01}
         model = find_task(task).rebuild_empty(ModelSpec(task, name, ("anomaly",), Preprocess(64), build))
         with torch.inference_mode():
-            model.network.learn(iter(torch.randn(2, 4, 3, 64, 64)), AnomalyOptions(), SilentReport())
+            patches = [model.network.backbone.patches(batch) for batch in torch.randn(2, 4, 3, 64, 64)]
+            model.network.learn(patches, AnomalyOptions(), SilentReport())
         return model
     network = find_architecture(task, name).build(2)
     build = {"yaml": network.architecture} if task == "detect" else {}

@@ -196,3 +196,16 @@ def test_a_second_training_reads_the_features_and_fine_tuning_starts_from_the_he
     assert not torch.equal(first.network.head.weight, tuned.network.head.weight)
     close = torch.nn.functional.cosine_similarity(first.network.head.weight, tuned.network.head.weight).min()
     assert close > 0.5
+
+
+def test_anomaly_detection_reads_the_features_of_an_earlier_training(tmp_path):
+    with connect(tmp_path / "w.duckdb") as con:
+        fill_table(con, draw_parts(tmp_path / "parts", count=18))
+        said = []
+        for seed in (0, 1):
+            report = Counting()
+            options = {"image_size": 64, "device": "cpu", "memory": 50, "seed": seed, "coreset": 0.05}
+            query = "select image, label, if(label = 'good', 'train', 'val') as split from parts"
+            train(con, name="odd", task="anomaly", query=query, options=options, report=report)
+            said.append(any("were there from before" in text for text in report.texts))
+    assert said == [False, True]

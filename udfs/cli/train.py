@@ -113,6 +113,9 @@ def train(
         str | None, typer.Option(help="Start from: auto, coco, imagenet, package, starter, none, or a file.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, 0, or 0,1 for several GPUs.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many minutes of training, with the best epoch so far.", min=0)
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same training after Ctrl-C or a kill.")
     ] = False,
@@ -131,7 +134,8 @@ def train(
     from udfs.cli.published_copy import leave_copy
 
     text = read_query(query, file)
-    given = options_of_line(option or [], weights=weights, device=device)
+    hours = None if minutes is None else str(minutes / 60)
+    given = options_of_line(option or [], weights=weights, device=device, hours=hours)
     access = WarehouseAccess(warehouse, patience=wait)
     with shown() as report:
         with open_patiently(lambda: connect(warehouse), AT_FIRST, report.note) as con:

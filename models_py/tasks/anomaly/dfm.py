@@ -31,13 +31,13 @@ class DeepFeatures(nn.Module):
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
         """Feature maps (n, c, h, w) of half the finest stage's size."""
-        return functional.avg_pool2d(self.backbone.patches(inputs), 2, ceil_mode=True)
+        return _halved(self.backbone.patches(inputs))
 
-    def learn(self, batches: Iterable[torch.Tensor], options: AnomalyOptions, report: TrainingReport) -> None:
-        """Fit the PCA to normalised batches of good images."""
+    def learn(self, patches: Iterable[torch.Tensor], options: AnomalyOptions, report: TrainingReport) -> None:
+        """Fit the PCA to the backbone's patches (n, c, h, w) of batches of good images."""
         if options.scope not in ("place", "image"):
             raise DuckspectError(f"scope: must be place or image, but is {options.scope!r}.")
-        maps = torch.cat([self.features(batch) for batch in batches])
+        maps = torch.cat([_halved(batch) for batch in patches])
         rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) if options.scope == "place" else maps.flatten(1)
         if len(rows) > _MOST_ROWS:
             rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
@@ -57,6 +57,10 @@ class DeepFeatures(nn.Module):
     def _residual(self, rows: torch.Tensor) -> torch.Tensor:
         centred = rows - self.mean
         return centred - centred @ self.components.T @ self.components
+
+
+def _halved(maps: torch.Tensor) -> torch.Tensor:
+    return functional.avg_pool2d(maps, 2, ceil_mode=True)
 
 
 def _components(rows: torch.Tensor, variance: float) -> torch.Tensor:

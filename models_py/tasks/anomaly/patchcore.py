@@ -26,9 +26,9 @@ class PatchCore(nn.Module):
         self.register_buffer("scale", torch.ones(0))
         self.register_buffer("memory", torch.zeros(0, 0))
 
-    def learn(self, batches: Iterable[torch.Tensor], options: AnomalyOptions, report: TrainingReport) -> None:
-        """Fill the memory from normalised batches of good images."""
-        maps = torch.cat([self.backbone.patches(batch).half() for batch in batches])
+    def learn(self, patches: Iterable[torch.Tensor], options: AnomalyOptions, report: TrainingReport) -> None:
+        """Fill the memory from the backbone's patches (n, c, h, w) of batches of good images."""
+        maps = torch.cat([batch.half() for batch in patches])
         rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
         generator = torch.Generator().manual_seed(options.seed)
         if len(rows) > _MOST_PATCHES:

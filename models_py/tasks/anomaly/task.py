@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from models_py.datasets import DatasetRow
-from models_py.datasets.prepared_images import PreparedImages, class_mask, read_image, stack
+from models_py.datasets.feature_cache import Extractor
+from models_py.datasets.prepared_images import PreparedImages, class_mask, read_image
 from models_py.errors import DuckspectError
 from models_py.metrics import MistakeCosts, auroc, choose, f1_max, quantile, recall_at_false_rejects
 from models_py.metrics.predict import image_rates
@@ -86,27 +87,20 @@ def train(job: TrainingJob, report: TrainingReport) -> Model:
             options.batch,
         )
         fit(lesson, options, job.folder, report, resume=job.resume)
-    _learn(model, data, options, report)
+    _learn(model, data, job, report)
     return model
 
 
-def _learn(model: AnomalyDetector, data: PreparedImages, options: AnomalyOptions, report: TrainingReport) -> None:
+def _learn(model: AnomalyDetector, data: PreparedImages, job: TrainingJob, report: TrainingReport) -> None:
+    """Learn from the maps of good images, which were computed here or are kept from an earlier training."""
+    options = cast("AnomalyOptions", job.options)
     device = find_devices(options.device)[0]
-    network = model.network.to(device).to(memory_format=torch.channels_last).eval()
-
-    def batches() -> Iterator[torch.Tensor]:
-        done = 0
-        report.progress("Computing features", done, len(data))
-        for samples in data.batches(range(len(data)), options.batch):
-            yield model.spec.preprocess.normalise(stack(samples).to(device)).contiguous(
-                memory_format=torch.channels_last
-            )
-            done += len(samples)
-            report.progress("Computing features", done, len(data))
-
+    backbone = model.network.backbone
+    extractor = Extractor(backbone, lambda batch: (backbone.patches(batch),), "smoothed patches")
     with torch.inference_mode():
-        network.learn(batches(), options, report)
-    model.network = network.to("cpu").to(memory_format=torch.contiguous_format)
+        maps = (found.to(device) for (found,) in job.features.features(extractor, data, options, report))
+        model.network.learn(maps, options, report)
+    model.network = model.network.to("cpu").eval()
 
 
 def rebuild_empty(spec: ModelSpec) -> AnomalyDetector:
@@ -126,7 +120,7 @@ def rebuild(spec: ModelSpec, tensors: Mapping[str, torch.Tensor]) -> Model:
 
 
 def measure(predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model) -> tuple[Metrics, PredictedRows]:
-    """Image AUROC, F1-max, recall at 1 % false rejects, and where masks are known, pixel AUROC in the square."""
+    """Recall at 1 % false rejects, image AUROC, F1-max, and where masks are known, pixel AUROC in the square."""
     kept: list[tuple[DatasetRow, Prediction]] = []
     scores: list[Array] = []
     masks: list[Array] = []
@@ -139,10 +133,10 @@ def measure(predictions: Iterator[tuple[DatasetRow, Prediction]], model: Model) 
     defects = [row.is_defective for row, _ in kept]
     best = f1_max(values, defects)
     return {
+        "recall_at_1pct_false_rejects": recall_at_false_rejects(values, defects, 0.01),
         "image_auroc": auroc(values, defects),
         "pixel_auroc": auroc(np.concatenate(scores), np.concatenate(masks)) if masks else None,
         "f1_max": best[0] if best else None,
-        "recall_at_1pct_false_rejects": recall_at_false_rejects(values, defects, 0.01),
         **image_rates(kept, model),
     }, kept
 
