@@ -12,7 +12,7 @@ from models_py.model.architectures import default_architecture
 from models_py.model.backbone import Backbone
 from models_py.model.preprocess import Preprocess
 from models_py.progress import SilentReport
-from models_py.registry import load
+from models_py.registry import find, load, transfer
 from models_py.tasks.classify.linear import LabelledFeatures, find_regression
 from models_py.tasks.classify.options import ClassifyOptions
 from models_py.training.train import train
@@ -196,6 +196,18 @@ def test_a_second_training_reads_the_features_and_fine_tuning_starts_from_the_he
     assert not torch.equal(first.network.head.weight, tuned.network.head.weight)
     close = torch.nn.functional.cosine_similarity(first.network.head.weight, tuned.network.head.weight).min()
     assert close > 0.5
+
+
+def test_a_linear_classifier_comes_back_from_an_export(trained, tmp_path):
+    con = trained[0]
+    model = load(con, "part@1")
+    transfer.export(find(con, "part@1"), model, tmp_path / "part.zip")
+    with connect(tmp_path / "other.duckdb") as other:
+        again = load(
+            other, transfer.import_file(other, tmp_path / "part.zip", "part", transfer.TensorFileDescription())
+        )
+    assert again.spec.build == {"backbone": "mobilenet_v2", "layers": [2, 3, 4]}
+    assert torch.equal(again.network.head.weight, model.network.head.weight)
 
 
 def test_anomaly_detection_reads_the_features_of_an_earlier_training(tmp_path):

@@ -128,7 +128,7 @@ ODD = {
     "format missing": ({"format": ...}, "has artifact format None"),
     "format a list": ({"format": [1]}, "has artifact format"),
     "build null": ({"build": None}, "build must be an object"),
-    "build odd": ({"build": {"odd": 1}}, "build must be an object of image_size for classify"),
+    "build odd": ({"build": {"odd": 1}}, "build must be an object of image_size, backbone, layers for classify"),
     "build huge": ({"build": {"image_size": 10**9}}, "build.image_size must be a whole number from 32 to 4096"),
     "yaml a path": (
         {"task": "detect", "architecture": "yolo11n", "build": {"yaml": "/etc/passwd"}},

@@ -465,7 +465,10 @@ def test_an_archive_with_anything_else_in_it_is_refused(tmp_path, con, member):
         (lambda described: described.pop("files"), "model.json: has no 'files'"),
         (lambda described: described.pop("labels"), "model.json: has no 'labels'"),
         (lambda described: described["preprocess"].update(odd=1), "preprocess must be an object of size"),
-        (lambda described: described["build"].update(odd=1), "build must be an object of image_size for classify"),
+        (
+            lambda described: described["build"].update(odd=1),
+            "build must be an object of image_size, backbone, layers for classify",
+        ),
         (lambda described: described["labels"].append("more"), "does not fit mobilenet_v3_small"),
         (lambda described: described["files"].update({"golden.safetensors": "0" * 64}), "was changed or truncated"),
     ],

@@ -157,16 +157,18 @@ def _is_side(value: Any) -> bool:
 
 
 _SIDE = (f"a whole number from 32 to {LARGEST_SIDE}", _is_side)
+_BACKBONE = ("the name of a backbone", lambda value: isinstance(value, str))
+_LAYERS = ("a list of whole numbers", lambda value: isinstance(value, list) and all(map(_is_whole, value)))
 _BUILD: Mapping[str, Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
-    "classify": {"image_size": _SIDE},
+    "classify": {"image_size": _SIDE, "backbone": _BACKBONE, "layers": _LAYERS},
     "detect": {
         "image_size": _SIDE,
         "yaml": ("the description of a YOLO itself, an object with backbone and head", _is_yaml),
     },
     "segment": {"smallest": ("a whole number of pixels", lambda value: _is_whole(value) and value >= 0)},
     "anomaly": {
-        "backbone": ("the name of a backbone", lambda value: isinstance(value, str)),
-        "layers": ("a list of whole numbers", lambda value: isinstance(value, list) and all(map(_is_whole, value))),
+        "backbone": _BACKBONE,
+        "layers": _LAYERS,
         "top": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     },
 }

@@ -148,10 +148,13 @@ def keep_result(
     """Store a trained model and its metrics in the run's folder, completely or not at all, until it is registered."""
     partial = folder / f"{_RESULT}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    save_artifact(model, partial / "artifact", GoldenBatch((), ()), None, as_dict(options))
-    chosen = None if threshold is None else asdict(threshold)
-    (partial / "metrics.json").write_text(json.dumps({"metrics": metrics, "threshold": chosen}))
-    put_in_place(partial, folder / _RESULT)
+    try:
+        save_artifact(model, partial / "artifact", GoldenBatch((), ()), None, as_dict(options))
+        chosen = None if threshold is None else asdict(threshold)
+        (partial / "metrics.json").write_text(json.dumps({"metrics": metrics, "threshold": chosen}))
+        put_in_place(partial, folder / _RESULT)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_result(folder: Path) -> tuple[Model, Metrics, Threshold | None] | None:

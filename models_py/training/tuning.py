@@ -274,7 +274,13 @@ class Study:
         self._pending.add(_END, [status, value, datetime.now(UTC), self.name, item.number], is_urgent=True)
 
     def _keep_best(self) -> None:
-        """Delete the folders of all finished trials but the best."""
+        """Delete the folders of all finished trials but the best.
+
+        While rows wait for the warehouse nothing is deleted: killed now, the study would go on from the rows that are
+        written, whose best trial may be another.
+        """
+        if self._pending.are_waiting:
+            return
         best = self.best()
         for number, trial in self._trials.items():
             if trial.status != "running" and (best is None or number != best[0]):

@@ -121,6 +121,11 @@ class PendingWrites:
         self._waiting: list[tuple[str, list[Sequence[Any]]]] = []
         self._next_try = 0.0
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether there is anything that is not written yet."""
+        return bool(self._waiting)
+
     def add(self, statement: str, *rows: Sequence[Any], is_urgent: bool = False) -> None:
         """Write rows now if possible, else later. Urgent rows are tried at once, even within the pause."""
         self._waiting.append((statement, list(rows)))
