@@ -250,7 +250,8 @@ def test_a_missed_defect_is_drawn_where_the_mouse_was(browser, site, warehouse):
         box = con.execute("select x1, y1, x2, y2, label from raw.reviews where reviewer = 'finn'").fetchone()
     assert box[4] == known[0]
     shares = [box[0] / width, box[1] / height, box[2] / width, box[3] / height]
-    assert shares == pytest.approx([0.25, 0.5, 0.5, 0.7], abs=0.03)
+    # The canvas has a margin around the image, whose size differs from browser to browser.
+    assert shares == pytest.approx([0.25, 0.5, 0.5, 0.7], abs=0.05)
     page.close()
 
 
