@@ -245,7 +245,7 @@ def test_a_defect_of_20_pixels_is_found_in_an_image_of_12000_by_9000_within_boun
     image = torch.from_numpy(pixels).permute(2, 0, 1)
     with most_memory() as growth:
         found = model.predict([image])[0]
-    # As the network's input alone, the whole image would take four times its bytes. Memory that earlier tests left to the
+    # The whole image would take four times its bytes as the network's input alone. What earlier tests have left to the
     # allocator moves the growth between 0.4 and 0.8 times.
     assert growth() < image.nbytes * 1.5
     assert found.label == "spot"
